@@ -1,0 +1,48 @@
+# The four commands: make run · make check · make test · make bench.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check bench format locks clean
+.DEFAULT_GOAL := run
+
+$(VENV)/.run: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing Fieldstation into $(VENV) (about half a minute, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/.run ## start a station with this host as its first device
+	@exec $(BIN)/fieldstation demo
+
+test: $(VENV)/.dev ## every test, with branch coverage
+	@$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+check: $(VENV)/.dev ## lint, types, contracts, unused code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyrefly check
+	$(BIN)/deptry src
+	$(BIN)/vulture
+
+bench: $(VENV)/.dev ## measure, print the table, write bench/results.json
+	@$(BIN)/python -m bench
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+locks: ## compile the hashed locks; needs uv
+	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group build \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make locks" --output-file requirements.lock
+	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group build --group dev \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make locks" --output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage

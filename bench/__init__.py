@@ -1,0 +1,1 @@
+"""Benchmarks: the station and its peers, side by side, as ratios from one run."""

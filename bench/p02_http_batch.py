@@ -1,0 +1,155 @@
+"""P2: 1,000 readings a request, acknowledged after the commit, against bare ``executemany``."""
+
+import math
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from bench.data import DEVICES, STORED_READINGS_PER_DEVICE
+from bench.findings import (
+    Durability,
+    Finding,
+    Measurement,
+    Side,
+    Target,
+    compare,
+    describe_cpu,
+    interleave,
+    measurement,
+)
+from bench.http_load import HttpLoadResult, HttpLoadSpec
+from bench.plan import Plan
+from bench.processes import load_core, run_task, server_core
+from bench.raw_insert import RawInsertResult, RawInsertSpec, connect, insert, write_rows
+from bench.station import count_stored, demand_stored, demand_success, running_station
+from bench.workload import side_by_side
+
+BATCH_READINGS = 1_000
+WARM_UP_READINGS = 100
+BODIES = 2_000
+CONNECTIONS = 8
+TIME_LIMIT_S = 120.0
+PLAIN_TABLE = """
+CREATE TABLE reading (
+    minute INTEGER, series_id INTEGER, ts INTEGER, value REAL, flags INTEGER
+)
+"""
+PLAIN_INSERT = "INSERT INTO reading VALUES (?, ?, ?, ?, ?)"
+PLAIN_FILE = "plain.db"
+# Two ceilings: a fixed table stays the same whatever the store becomes; the station's own table
+# shows what the way there costs.
+TARGET = Target(bound=0.6, stretch=1.5, first_step=0.4)
+
+
+class HttpBatch:
+    """Prepared work and files of this benchmark."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._template = plan.template
+        waves = math.ceil(plan.size(BODIES) / DEVICES)
+        plan.say(f"P2: preparing {waves * DEVICES:,} bodies of {BATCH_READINGS:,} readings")
+        self._workload = side_by_side(
+            base_s=self._template.base_s,
+            devices=DEVICES,
+            sizes=[WARM_UP_READINGS, *[BATCH_READINGS] * waves],
+        )
+        self._spool = self._workload.write_requests(
+            plan.work_dir / "p2.spool", self._template.identities
+        )
+        self._rows = plan.work_dir / "p2.rows"
+        write_rows(self._rows, self._workload.rows())
+        self._plain = build_plain_table(plan.work_dir / "plain", base_s=self._template.base_s)
+
+    def station(self) -> Measurement:
+        data_dir = self._plan.copy_template("p2-station")
+        stored_before = count_stored(data_dir)
+        measured = len(self._workload) - DEVICES
+        with running_station(
+            data_dir, command=self._plan.station_command, log=self._plan.log("p2-station")
+        ) as station:
+            result = run_task(
+                "bench.http_load",
+                HttpLoadSpec(
+                    port=station.http_port,
+                    spool=str(self._spool),
+                    connections=CONNECTIONS,
+                    warm_up=DEVICES,
+                    messages=measured,
+                    duration_s=TIME_LIMIT_S,
+                    server_pid=station.process.pid,
+                ),
+                result=HttpLoadResult,
+                core=load_core(),
+            )
+        demand_success(result, measured)
+        demand_stored(data_dir, expected=stored_before + self._workload.new_readings)
+        self._plan.discard("p2-station")
+        return measurement(result.per_s * BATCH_READINGS, result)
+
+    def plain_table(self) -> Measurement:
+        return self._raw_insert(self._plain, PLAIN_INSERT)
+
+    def same_table(self) -> Measurement:
+        return self._raw_insert(
+            self._template.telemetry_file, own_insert(self._template.telemetry_file)
+        )
+
+    def _raw_insert(self, source: Path, statement: str) -> Measurement:
+        directory = self._plan.copy(source, "p2-raw")
+        result = run_task(
+            "bench.raw_insert",
+            RawInsertSpec(
+                database=str(directory / source.name),
+                statement=statement,
+                rows=str(self._rows),
+                batch_rows=BATCH_READINGS,
+                warm_up=DEVICES * WARM_UP_READINGS,
+            ),
+            result=RawInsertResult,
+            core=server_core(),
+        )
+        self._plan.discard("p2-raw")
+        return measurement(result.per_s, result)
+
+
+def build_plain_table(directory: Path, *, base_s: int) -> Path:
+    """Store the same readings beforehand in a table without any index."""
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / PLAIN_FILE
+    stored = side_by_side(
+        base_s=base_s, devices=DEVICES, sizes=[STORED_READINGS_PER_DEVICE], start=0
+    )
+    with closing(connect(file)) as connection:
+        connection.execute(PLAIN_TABLE)
+        insert(connection, PLAIN_INSERT, list(stored.rows()), batch_rows=100_000)
+    return file
+
+
+def own_insert(telemetry_file: Path) -> str:
+    """Return the insert into the station's own table that passes over what is there already."""
+    with closing(sqlite3.connect(telemetry_file)) as connection:
+        columns = [row[1] for row in connection.execute("PRAGMA table_info(reading)")]
+    if len(columns) != 5 or columns[:2] != ["minute", "series_id"]:
+        raise ValueError(
+            f"the station's table has other columns than this benchmark fills: {columns}"
+        )
+    return f"INSERT OR IGNORE INTO reading ({', '.join(columns)}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
+
+
+def measure(plan: Plan) -> list[Finding]:
+    """Compare with both tables; each round runs all three."""
+    batch = HttpBatch(plan)
+    plan.say(f"P2: {plan.rounds} rounds of station, plain table, the station's own table")
+    rounds = interleave(
+        plan.rounds,
+        {"station": batch.station, "plain": batch.plain_table, "same": batch.same_table},
+    )
+    work = f"HTTP, {BATCH_READINGS:,} readings a request, {CONNECTIONS} connections"
+    ours = Side("station", Durability.FSYNC, "readings/s", rounds["station"])
+    plain = Side("executemany, plain table", Durability.FSYNC, "rows/s", rounds["plain"])
+    same = Side("executemany, our table", Durability.FSYNC, "rows/s", rounds["same"])
+    return [
+        compare("P2", work, ours=ours, peer=plain, target=TARGET, notes=[describe_cpu(plain)]),
+        compare("P2", work, ours=ours, peer=same, target=TARGET, notes=[describe_cpu(same)]),
+    ]

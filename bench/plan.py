@@ -1,0 +1,70 @@
+"""What one run of the suite does, and where it keeps its files meanwhile."""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.findings import Skip
+from bench.station import Template, build_template
+
+ROUNDS = 5
+QUICK_ROUNDS = 2
+QUICK_DIVISOR = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run; ``quick`` shortens everything: its figures prove only that it works."""
+
+    work_dir: Path
+    station_command: tuple[str, ...]
+    quick: bool
+    rounds: int
+    console: Console
+    skips: list[Skip] = field(default_factory=list)
+
+    def size(self, full: int) -> int:
+        """Return how much work a benchmark does: ``full``, or a fifth when quick."""
+        return full // QUICK_DIVISOR if self.quick else full
+
+    @cached_property
+    def template(self) -> Template:
+        """The station's data with the stored readings, made on first use, copied for each round."""
+        self.say("storing 300 readings of 10,000 series through the station's own intake")
+        return build_template(
+            self.work_dir / "template", command=self.station_command, log=self.log("template")
+        )
+
+    def copy_template(self, name: str) -> Path:
+        """Return a fresh copy of the template's data directory, written back to disk already."""
+        return self.copy(self.template.data_dir, name)
+
+    def copy(self, source: Path, name: str) -> Path:
+        target = self.discard(name)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            target.mkdir(parents=True)
+            shutil.copy(source, target)
+        # Otherwise the kernel writes the copy back later, and each measured fsync waits for it.
+        os.sync()
+        return target
+
+    def discard(self, name: str) -> Path:
+        """Remove what an earlier round left under a name; return its path."""
+        target = self.work_dir / name
+        shutil.rmtree(target, ignore_errors=True)
+        return target
+
+    def log(self, name: str) -> Path:
+        return self.work_dir / f"{name}.log"
+
+    def skip(self, benchmark: str, peer: str, reason: str) -> None:
+        self.skips.append(Skip(benchmark=benchmark, peer=peer, reason=reason))
+
+    def say(self, sentence: str) -> None:
+        self.console.print(f"[dim]{sentence}[/dim]")

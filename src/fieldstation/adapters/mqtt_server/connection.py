@@ -1,0 +1,345 @@
+"""One client's connection: bytes in and out, bounded in both directions."""
+
+import asyncio
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol, cast
+
+import structlog
+
+from fieldstation.adapters.mqtt_server.broker import Broker
+from fieldstation.adapters.mqtt_server.codec import Decoder, encode_connack
+from fieldstation.adapters.mqtt_server.conversation import Conversation
+from fieldstation.adapters.mqtt_server.packets import (
+    Connect,
+    ConnectCode,
+    Packet,
+    ProtocolError,
+    UnsupportedProtocolError,
+)
+from fieldstation.adapters.mqtt_server.ports import MqttCredentials, MqttIdentity
+from fieldstation.core.ids import new_id
+
+log = structlog.get_logger(__name__)
+
+KEEP_ALIVE_GRACE = 1.5
+
+
+class ByteTransport(Protocol):
+    """What a connection writes to: an ``asyncio`` transport, or whatever carries MQTT inside something else."""
+
+    def write(self, data: bytes, /) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def set_write_buffer_limits(self, high: int | None = None) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def get_extra_info(self, name: str, /) -> object: ...
+
+
+class State(Enum):
+    """Where a connection is in its life."""
+
+    FRESH = auto()
+    AUTHENTICATING = auto()
+    OPEN = auto()
+    CLOSED = auto()
+
+
+class MqttConnection(asyncio.Protocol):
+    """Reads, waits and writes for one client; a ``Conversation`` says what its packets mean."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.state = State.FRESH
+        self.revoked: set[str] = set()
+        """Subjects revoked while this client's credentials were being checked."""
+        self._broker = broker
+        self._options = broker.options
+        self._pump = broker.pump
+        self._decoder = Decoder(broker.options.packets)
+        self._receive_bytes_max = broker.options.receive_bytes_max
+        self._transport: ByteTransport | None = None
+        self._connect: Connect | None = None
+        self._client_id = ""
+        self._conversation: Conversation | None = None
+        self._unhandled: list[Packet] = []
+        self._outgoing: list[bytes] = []
+        self._outgoing_bytes = 0
+        self._since_s = broker.clock.monotonic()
+        """When the state began (FRESH, CLOSED) or the client was last heard (OPEN)."""
+        self._heard = False
+        # In the pump, or waiting for something that will put it there: arriving bytes need not.
+        self._parked = False
+        self._held_back = False
+        self._reply_blocked = False
+        self._reading_paused = False
+        self._writing_paused = False
+        self._lost = False
+
+    # --- what the transport says
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start listening to a transport; its place was reserved."""
+        self._transport = cast("ByteTransport", transport)
+        self._transport.set_write_buffer_limits(high=self._options.write_bytes_high)
+        self._broker.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Queue what arrived; the pump does the rest."""
+        self._heard = True
+        if not self._parked:
+            self._decoder.feed(data)
+            if self._decoder.ready:
+                self._parked = True
+                self._pump.add(self)
+        elif self.state is not State.CLOSED:
+            self._decoder.feed(data)
+            if self._decoder.unparsed_bytes > self._receive_bytes_max:
+                self._pause_reading()
+
+    def pause_writing(self) -> None:
+        """The client does not keep up: its outbox stops here."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """The client caught up."""
+        self._writing_paused = False
+        if self._conversation:
+            self._conversation.session.outbox.send_waiting()
+        if self._reply_blocked:
+            self._reply_blocked = False
+            self._pump.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport is gone; what the client sent before is still handled, a DISCONNECT among it perhaps."""
+        self._lost = True
+        self._transport = None
+        if self.state is State.CLOSED:
+            self._broker.forget(self)
+        elif self._reply_blocked or not (self._unhandled or self._decoder.ready):
+            self.close("the connection was lost" if exc else "the client went away")
+
+    # --- what the pump says
+
+    def take_turn(self) -> bool:
+        """Handle a slice of what arrived; return whether there is more."""
+        if self.state is State.CLOSED or self._broker.draining:
+            return False
+        if self._must_wait_for_client():
+            self._reply_blocked = True
+            self._pause_reading()
+            return False
+        try:
+            return self._handle_slice()
+        except ProtocolError as error:
+            self._broker.counters.protocol_errors += 1
+            if isinstance(error, UnsupportedProtocolError):
+                self.send(encode_connack(ConnectCode.BAD_PROTOCOL))
+            self.close(str(error))
+            return False
+
+    def _handle_slice(self) -> bool:
+        conversation = self._conversation
+        if conversation is None:
+            first = self._decoder.packets(1)
+            if first:
+                self._on_first(first[0])
+                return False
+        else:
+            self._unhandled = conversation.handle(
+                self._unhandled or self._decoder.packets(self._options.slice_packets_max)
+            )
+            if self._held_back or self.state is State.CLOSED:
+                return False
+            if self._unhandled or self._decoder.ready:
+                return True
+        self._parked = False
+        self._resume_reading()
+        if self._lost:
+            self.close("the client went away")
+        return False
+
+    def _must_wait_for_client(self) -> bool:
+        transport = self._transport
+        if transport is None or not self._writing_paused:
+            return False
+        return transport.get_write_buffer_size() > self._options.reply_bytes_max
+
+    def flush(self) -> None:
+        """Hand everything sent since the last flush to the transport, in one write."""
+        outgoing = self._outgoing
+        if outgoing and self._transport is not None:
+            self._transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+        outgoing.clear()
+        self._outgoing_bytes = 0
+
+    def close_broken(self) -> None:
+        """Handling this connection raised an error that nobody expected."""
+        if self.state is State.AUTHENTICATING:
+            self.refuse(ConnectCode.UNAVAILABLE, "an internal error")
+        else:
+            self.close("an internal error", at_once=True)
+
+    # --- how a client gets in
+
+    def _on_first(self, packet: Packet) -> None:
+        if not isinstance(packet, Connect):
+            raise ProtocolError("the first packet is not CONNECT")
+        self._connect = packet
+        nameless = not packet.client_id and not packet.clean_session
+        if nameless or len(packet.client_id.encode()) > self._options.client_id_bytes_max:
+            self.refuse(ConnectCode.BAD_CLIENT_ID, "an impossible client id")
+            return
+        self.state = State.AUTHENTICATING
+        self._broker.authentications.put_nowait(self)
+
+    def credentials(self) -> MqttCredentials | None:
+        """Return what the client brought, unless it is gone already."""
+        connect = self._connect
+        if connect is None or self.state is not State.AUTHENTICATING:
+            return None
+        peer = self._transport.get_extra_info("peername") if self._transport else None
+        return MqttCredentials(
+            client_id=connect.client_id,
+            username=connect.username,
+            password=connect.password,
+            peer=str(peer[0]) if isinstance(peer, tuple) else "",
+        )
+
+    def open(self, identity: MqttIdentity) -> None:
+        """Let an authenticated client in, if there is room and nothing speaks against its will."""
+        connect = self._connect
+        if connect is None or self.state is not State.AUTHENTICATING:
+            return
+        broker = self._broker
+        will = connect.will
+        if identity.subjects & self.revoked:
+            self.refuse(ConnectCode.NOT_AUTHORIZED, "the credential was revoked")
+            return
+        if will and not broker.station.may_publish(identity, will.topic):
+            self.refuse(ConnectCode.NOT_AUTHORIZED, "this client may not publish its will")
+            return
+        self._client_id = connect.client_id or new_id()
+        if not broker.enter(self, identity, self._client_id):
+            self.refuse(ConnectCode.UNAVAILABLE, "the organization has too many connections")
+            return
+        session, present = broker.organization(identity.organization_id).sessions.open(
+            identity,
+            self._client_id,
+            clean=connect.clean_session,
+            may_keep=lambda topic_filter: broker.station.may_subscribe(identity, topic_filter),
+        )
+        self._conversation = Conversation(broker, identity, session, connect, self)
+        self.state = State.OPEN
+        self._since_s = broker.clock.monotonic()
+        self.send(encode_connack(ConnectCode.ACCEPTED, session_present=present))
+        session.outbox.attach(self)
+        broker.station.seen(identity)
+        self._pump.add(self)
+
+    def refuse(self, code: ConnectCode, reason: str) -> None:
+        """Answer CONNECT with a refusal and close."""
+        if self.state is not State.CLOSED:
+            self._broker.counters.connections_refused += 1
+            self.send(encode_connack(code))
+            self.close(reason)
+
+    # --- what the rest of the server says
+
+    @property
+    def writable(self) -> bool:
+        """Whether the client keeps up with what was written."""
+        return not self._writing_paused and not self._lost
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many messages of this client wait for their acknowledgement."""
+        return len(self._conversation.acknowledger) if self._conversation else 0
+
+    def send(self, frame: bytes) -> None:
+        """Write a packet, in one go with everything else of this round of the loop."""
+        if self._transport is None or self.state is State.CLOSED:
+            return
+        if not self._outgoing:
+            self._pump.flush_soon(self)
+        self._outgoing.append(frame)
+        self._outgoing_bytes += len(frame)
+        if self._outgoing_bytes > self._options.write_bytes_high:
+            self.flush()
+
+    def hold_back(self, when_ready: Callable[[Callable[[], None]], None]) -> None:
+        """Read and handle nothing more until ``when_ready`` calls back."""
+        self._held_back = True
+        self._pause_reading()
+        when_ready(self._go_on)
+
+    def _go_on(self) -> None:
+        self._held_back = False
+        if self.state is State.OPEN:
+            self._pump.add(self)
+
+    def stop_reading(self) -> None:
+        """Read nothing more, ever: the server is draining."""
+        self._parked = True
+        self._pause_reading()
+
+    def close_slow(self) -> None:
+        """The client is slower than its subscriptions and its outbox is full."""
+        self.close("the client is too slow for its subscriptions", at_once=True)
+
+    def close(self, reason: str, *, at_once: bool = False, with_will: bool = True) -> None:
+        """End the connection, flushing what was sent unless ``at_once``; harmless when repeated."""
+        if self.state is State.CLOSED:
+            return
+        self.flush()
+        self.state = State.CLOSED
+        self._parked = True
+        self._unhandled = []
+        self._since_s = self._broker.clock.monotonic()
+        log.info("mqtt_connection_closed", client_id=self._client_id, reason=reason)
+        if self._conversation:
+            identity = self._conversation.identity
+            self._broker.leave(self, identity, self._client_id)
+            self._conversation.end(with_will=with_will)
+        if self._transport is None:
+            self._broker.forget(self)
+        elif at_once:
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def check(self, now_s: float) -> None:
+        """Close what is overdue: CONNECT, keep-alive, or a peer that does not take our last bytes."""
+        waited_s = now_s - self._since_s
+        if self.state is State.CLOSED:
+            if waited_s > self._options.close_linger_s and self._transport:
+                self._transport.abort()
+        elif self.state is State.OPEN:
+            self._check_keep_alive(now_s)
+        elif waited_s > self._options.connect_timeout_s:
+            self._broker.counters.timeouts += 1
+            self.close("no complete CONNECT in time", at_once=True)
+
+    def _check_keep_alive(self, now_s: float) -> None:
+        if self._connect is None or self._conversation is None:
+            return
+        if self._heard:
+            self._broker.station.seen(self._conversation.identity)
+        not_listening = self._reading_paused and not self._reply_blocked
+        if self._heard or not_listening or self._lost:
+            self._heard = False
+            self._since_s = now_s
+        elif 0 < self._connect.keep_alive_s * KEEP_ALIVE_GRACE < now_s - self._since_s:
+            self._broker.counters.timeouts += 1
+            self.close("the client was silent for too long", at_once=True)
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and self._transport is not None:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and self._transport is not None:
+            self._reading_paused = False
+            self._transport.resume_reading()

@@ -1,0 +1,116 @@
+"""What the MQTT server needs from the station behind it: who may connect, and what becomes of a message."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class MqttIdentity:
+    """Who is connected: a device, or a user with an API key.
+
+    ``subjects`` are the ids whose revocation must end this connection (key id, device id, user id, …).
+    """
+
+    organization_id: str
+    device_id: str | None
+    user_id: str | None
+    can_publish_any: bool
+    can_subscribe_any: bool
+    subjects: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class MqttCredentials:
+    """What a CONNECT brought, plus where it came from."""
+
+    client_id: str
+    username: str | None
+    password: bytes | None
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetainedMessage:
+    """A message the server keeps for later subscribers; an empty payload means delete."""
+
+    organization_id: str
+    topic: str
+    payload: bytes
+    qos: int
+
+
+class Verdict(Enum):
+    """What the station made of one published message."""
+
+    TAKEN = auto()
+    """It waits in the intake; the receipt will be settled once it is committed (or kept as refused)."""
+
+    PASSED = auto()
+    """It means nothing to the station: a broker's message, ready to acknowledge and to forward."""
+
+    DENIED = auto()
+    """This identity may not publish to this topic: the connection is closed (3.1.1)."""
+
+    FULL = auto()
+    """The intake has no room and took nothing: stop reading this connection until ``when_ready``."""
+
+    WAIT = auto()
+    """The station needs something first (a device's series, a gateway) and took nothing: as FULL, but QoS 0 waits too."""
+
+    OVER_QUOTA = auto()
+    """The organization may store no more: the connection is closed (3.1.1)."""
+
+
+class Receipt(Protocol):
+    """One per connection: told, once per group commit, how many of its taken messages are done."""
+
+    def settle(self, count: int) -> None:
+        """The oldest ``count`` unsettled TAKEN messages are committed (or kept as refused).
+
+        QoS 0 messages count too. Called on the loop, never from inside ``publish``.
+        """
+        ...
+
+    def fail(self) -> None:
+        """Everything still unsettled was not stored: close without acknowledging, so that the client sends again."""
+        ...
+
+
+class MqttStation(Protocol):
+    """The station as the server sees it."""
+
+    async def authenticate(self, credentials: MqttCredentials) -> MqttIdentity:
+        """Return who this is. Raises ``Unauthenticated`` (CONNACK 4/5) or ``Busy`` (CONNACK 3)."""
+        ...
+
+    def publish(
+        self, identity: MqttIdentity, topic: str, payload: bytes, receipt: Receipt, *, qos: int
+    ) -> Verdict:
+        """Take one message; synchronous, a few microseconds, called in arrival order for each connection."""
+        ...
+
+    def may_publish(self, identity: MqttIdentity, topic: str) -> bool:
+        """Whether this identity may publish to this topic; asked for the will of a CONNECT (CONNACK 5)."""
+        ...
+
+    def may_subscribe(self, identity: MqttIdentity, topic_filter: str) -> bool:
+        """Whether this identity may subscribe to this filter."""
+        ...
+
+    def when_ready(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once, on the loop, as soon as the intake has room again after ``FULL``; never at once."""
+        ...
+
+    def seen(self, identity: MqttIdentity) -> None:
+        """The identity showed life (CONNECT, PINGREQ or a message)."""
+        ...
+
+    async def load_retained(self) -> Sequence[RetainedMessage]:
+        """Return every retained message of every organization, at start."""
+        ...
+
+    async def save_retained(self, changes: Sequence[RetainedMessage]) -> None:
+        """Commit changes to retained messages in order; the server acknowledges only afterwards. Raises ``Busy``."""
+        ...

@@ -1,0 +1,261 @@
+"""The built-in MQTT 3.1.1 server: listeners, background work, and what the station asks of it."""
+
+import asyncio
+import socket
+import ssl
+from contextlib import closing
+
+import structlog
+
+from fieldstation.adapters.mqtt_server.broker import Broker
+from fieldstation.adapters.mqtt_server.connection import (
+    ByteTransport,
+    MqttConnection,
+    State,
+)
+from fieldstation.adapters.mqtt_server.options import MqttCounters, MqttServerOptions
+from fieldstation.adapters.mqtt_server.packets import ConnectCode
+from fieldstation.adapters.mqtt_server.ports import (
+    MqttCredentials,
+    MqttIdentity,
+    MqttStation,
+)
+from fieldstation.core.clock import Clock
+from fieldstation.core.errors import (
+    Busy,
+    Forbidden,
+    QuotaExceeded,
+    StationError,
+    Unauthenticated,
+)
+
+log = structlog.get_logger(__name__)
+
+DRAIN_POLL_S = 0.005
+
+
+class MqttServer:
+    """Serves MQTT clients in front of an ``MqttStation``.
+
+    ``start`` loads and binds; ``run`` accepts and works until ``stop``. ``drain`` before ``stop`` settles what was taken.
+    """
+
+    def __init__(
+        self,
+        options: MqttServerOptions,
+        station: MqttStation,
+        clock: Clock,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._options = options
+        self._station = station
+        self._broker = Broker(options, station, clock)
+        self._tls = tls
+        self._listeners: list[tuple[socket.socket, ssl.SSLContext | None]] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._stopped = asyncio.Event()
+
+    @property
+    def counters(self) -> MqttCounters:
+        """What happened so far."""
+        return self._broker.counters
+
+    @property
+    def is_open(self) -> bool:
+        """Whether connections are accepted."""
+        return bool(self._listeners) and not self._broker.draining
+
+    @property
+    def port(self) -> int:
+        """The port without TLS."""
+        return self._port(tls=False)
+
+    @property
+    def tls_port(self) -> int:
+        """The port with TLS."""
+        return self._port(tls=True)
+
+    def _port(self, *, tls: bool) -> int:
+        return next(
+            listener.getsockname()[1]
+            for listener, context in self._listeners
+            if (context is not None) == tls
+        )
+
+    async def start(self) -> None:
+        """Load the retained messages and bind the ports. Raises ``OSError`` for a port that is taken."""
+        for kept in await self._station.load_retained():
+            self._broker.organization(kept.organization_id).space.retain(kept)
+        await self._listen(self._options.port, None)
+        if self._tls is not None:
+            await self._listen(self._options.tls_port, self._tls)
+
+    async def _listen(self, port: int, context: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(
+            self._options.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, address in sorted({(entry[0], entry[4][0]) for entry in found}):
+            listener = socket.create_server(
+                (str(address), port), family=family, backlog=self._options.accept_backlog
+            )
+            listener.setblocking(False)
+            port = listener.getsockname()[1]
+            self._listeners.append((listener, context))
+
+    async def run(self) -> None:
+        """Accept connections and do the background work until ``stop``."""
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(self._sweep_forever(), name="mqtt-sweep"),
+                tasks.create_task(self._broker.retained.write_forever(), name="mqtt-retained"),
+            ]
+            background += [
+                tasks.create_task(self._authenticate_forever(), name=f"mqtt-authenticate-{number}")
+                for number in range(self._options.authentications_max)
+            ]
+            self._accepting = [
+                tasks.create_task(self._accept_forever(listener, context), name="mqtt-accept")
+                for listener, context in self._listeners
+            ]
+            await self._stopped.wait()
+            for task in background + self._accepting:
+                task.cancel()
+
+    async def drain(self) -> None:
+        """Accept and read nothing more, wait until all that was taken is settled, and close; no will is published.
+
+        Waits at most ``drain_timeout_s``; what is unsettled then was never acknowledged.
+        """
+        self._stop_accepting()
+        self._broker.draining = True
+        for connection in tuple(self._broker.connections):
+            connection.stop_reading()
+        clock = self._broker.clock
+        give_up_at_s = clock.monotonic() + self._options.drain_timeout_s
+        # Polled, because an event for it would cost every acknowledgement of the server's whole life.
+        while self._unsettled() and clock.monotonic() < give_up_at_s:  # noqa: ASYNC110
+            await asyncio.sleep(DRAIN_POLL_S)
+        if unsettled := self._unsettled():
+            log.warning("mqtt_drain_gave_up", unsettled=unsettled)
+        self._close_connections()
+
+    def _unsettled(self) -> int:
+        return sum(connection.unacknowledged for connection in self._broker.connections)
+
+    async def stop(self) -> None:
+        """Close everything and let ``run`` return; harmless when repeated."""
+        self._stop_accepting()
+        self._broker.draining = True
+        self._close_connections()
+        self._stopped.set()
+
+    def _stop_accepting(self) -> None:
+        for task in self._accepting:
+            task.cancel()
+        for listener, _ in self._listeners:
+            listener.close()
+        self._listeners = []
+
+    def _close_connections(self) -> None:
+        for connection in tuple(self._broker.connections):
+            connection.close("the station is shutting down", with_will=False)
+
+    def attach(self, transport: ByteTransport) -> MqttConnection:
+        """Serve a client on a transport that somebody else accepted; feed the protocol that is returned.
+
+        Raises ``Busy`` when ``connections_max`` is reached.
+        """
+        if not self._broker.room.is_set() or self._broker.draining:
+            raise Busy("the MQTT server takes no more connections now")
+        self._broker.reserve()
+        connection = MqttConnection(self._broker)
+        connection.connection_made(transport)
+        return connection
+
+    def publish(self, organization_id: str, topic: str, payload: bytes, *, qos: int) -> int:
+        """Send a message of the station to an organization's subscribers; return how many sessions it went to."""
+        return self._broker.organization(organization_id).space.forward(topic, payload, qos=qos)
+
+    def revoke(self, subject: str) -> int:
+        """Close every connection of this key, device or user at once, wills included; return how many."""
+        for connection in self._broker.connections:
+            if connection.state is State.AUTHENTICATING:
+                connection.revoked.add(subject)
+        ended = self._broker.connections_of(subject)
+        for connection in ended:
+            self._broker.counters.revoked += 1
+            connection.close("the credential was revoked", at_once=True)
+        return len(ended)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.sweep_interval_ms / 1_000)
+            self._broker.sweep()
+
+    async def _authenticate_forever(self) -> None:
+        while True:
+            connection = await self._broker.authentications.get()
+            # An error that nobody expected must refuse one client, not end the server for all.
+            (error,) = await asyncio.gather(self._admit(connection), return_exceptions=True)
+            if error is not None:
+                log.error("mqtt_authentication_broke", exc_info=error)
+                connection.close_broken()
+
+    async def _admit(self, connection: MqttConnection) -> None:
+        credentials = connection.credentials()
+        if credentials is None:
+            return
+        outcome = await self._authenticate(credentials)
+        if isinstance(outcome, MqttIdentity):
+            connection.open(outcome)
+        else:
+            connection.refuse(outcome, f"refused as {outcome.name}")
+
+    async def _authenticate(self, credentials: MqttCredentials) -> MqttIdentity | ConnectCode:
+        try:
+            async with asyncio.timeout(self._options.connect_timeout_s):
+                return await self._station.authenticate(credentials)
+        except Unauthenticated:
+            return ConnectCode.BAD_CREDENTIALS
+        except (Forbidden, QuotaExceeded):
+            return ConnectCode.NOT_AUTHORIZED
+        except (StationError, TimeoutError):
+            return ConnectCode.UNAVAILABLE
+
+    async def _accept_forever(
+        self, listener: socket.socket, context: ssl.SSLContext | None
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        handshakes = asyncio.Semaphore(self._options.handshakes_max)
+        with closing(listener):
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    await self._broker.room.wait()
+                    await handshakes.acquire()
+                    try:
+                        accepted, _ = await loop.sock_accept(listener)
+                    except OSError as error:
+                        # Most likely out of file descriptors: give others time to close some.
+                        handshakes.release()
+                        self.counters.accepts_failed += 1
+                        log.warning("mqtt_accept_failed", error=str(error))
+                        await asyncio.sleep(self._options.accept_backoff_ms / 1_000)
+                        continue
+                    self._broker.reserve()
+                    task = tasks.create_task(self._adopt(accepted, context), name="mqtt-adopt")
+                    task.add_done_callback(lambda _: handshakes.release())
+
+    async def _adopt(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: MqttConnection(self._broker),
+                accepted,
+                ssl=context,
+                ssl_handshake_timeout=self._options.handshake_timeout_s if context else None,
+            )
+        except OSError as error:
+            self._broker.release()
+            log.info("mqtt_handshake_failed", error=str(error))

@@ -1,0 +1,323 @@
+"""The station behind the MQTT server: whom it knows, which topics mean something, where messages go."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from fieldstation.adapters.mqtt_server.ports import (
+    MqttCredentials,
+    MqttIdentity,
+    Receipt,
+    RetainedMessage,
+    Verdict,
+)
+from fieldstation.core.clock import Clock
+from fieldstation.core.errors import (
+    Busy,
+    Invalid,
+    Malformed,
+    StationError,
+    Unauthenticated,
+)
+from fieldstation.core.ids import new_id
+from fieldstation.db.database import Database
+from fieldstation.domains.devices import service as devices
+from fieldstation.domains.devices.last_seen import LastSeen
+from fieldstation.domains.identity.access import Authenticator, caller_of
+from fieldstation.domains.messaging import service as messaging
+from fieldstation.domains.messaging.schemas import Retained
+from fieldstation.domains.telemetry.catalog import Catalog, DeviceSeries
+from fieldstation.domains.telemetry.intake import Heartbeat, Intake
+from fieldstation.domains.telemetry.payloads import (
+    Decoded,
+    Incoming,
+    decode_readings,
+    parse_json,
+    read_item,
+)
+from fieldstation.domains.telemetry.ports import Refusal
+
+PROTOCOL = "mqtt"
+PUBLISH_SCOPE = "telemetry:write"
+SUBSCRIBE_SCOPE = "telemetry:read"
+REFUSED_PAYLOAD_BYTES_MAX = 4096
+OWN_TOPIC_START = len("devices/")
+SHARED_TOPICS = ("sensors/", "system/")
+NODE_RED_STATUS = "nodered/status"
+RETRY_S = 0.5
+
+StartTask = Callable[[Awaitable[None], str], None]
+
+
+class StationDoor:
+    """Implements ``MqttStation`` on the domains."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        authenticator: Authenticator,
+        catalog: Catalog,
+        intake: Intake,
+        last_seen: LastSeen,
+        clock: Clock,
+        start_task: StartTask,
+        revoke: Callable[[str], object],
+    ) -> None:
+        self._database = database
+        self._authenticator = authenticator
+        self._catalog = catalog
+        self._intake = intake
+        self._last_seen = last_seen
+        self._clock = clock
+        self._start_task = start_task
+        self._revoke = revoke
+        self._gateways: dict[str, DeviceSeries] = {}
+        self._in_work: dict[str, list[Callable[[], None]]] = {}
+        self._next_wakers: list[Callable[[], None]] | None = None
+
+    async def authenticate(self, credentials: MqttCredentials) -> MqttIdentity:
+        if credentials.password is None:
+            raise Unauthenticated("Connect with a device key or a user API key as the password.")
+        try:
+            token = credentials.password.decode("ascii")
+        except UnicodeDecodeError as error:
+            raise Unauthenticated("The password is not a key.") from error
+        if not token.startswith(("fsd_", "fsu_")):
+            raise Unauthenticated("The password is not a key.")
+        principal = await self._authenticator.authenticate(token)
+        caller = caller_of(principal, peer=credentials.peer)
+        if caller.device_id is not None:
+            await self._catalog.load(caller.organization_id, caller.device_id)
+        if caller.expires_at is not None and principal.key_id is not None:
+            left_s = (caller.expires_at - self._clock.now()).total_seconds()
+            asyncio.get_running_loop().call_later(left_s, self._revoke, principal.key_id)
+        return MqttIdentity(
+            organization_id=caller.organization_id,
+            device_id=caller.device_id,
+            user_id=caller.user_id,
+            can_publish_any=caller.user_id is not None and PUBLISH_SCOPE in caller.scopes,
+            can_subscribe_any=caller.user_id is not None and SUBSCRIBE_SCOPE in caller.scopes,
+            subjects=caller.subjects,
+        )
+
+    def publish(
+        self, identity: MqttIdentity, topic: str, payload: bytes, receipt: Receipt, *, qos: int
+    ) -> Verdict:
+        device_id = identity.device_id
+        if device_id is None:
+            return self._publish_as_user(identity, topic, payload, receipt)
+        end = OWN_TOPIC_START + len(device_id)
+        if topic.startswith("devices/") and topic[OWN_TOPIC_START:end] == device_id:
+            what = topic[end:]
+            if what == "/readings":
+                device = self._catalog.cached(device_id)
+                if device is None:
+                    return self._load_again(identity.organization_id, device_id)
+                return self._take_readings(device, topic, payload, receipt)
+            if what == "/heartbeat":
+                return self._take_heartbeat(identity, device_id, topic, payload, receipt)
+            return Verdict.PASSED if what.startswith("/") else Verdict.DENIED
+        if topic.startswith("sensors/"):
+            device = self._catalog.cached(device_id)
+            if device is None:
+                return self._load_again(identity.organization_id, device_id)
+            return self._take_sensor(device, topic, payload, receipt)
+        if topic == NODE_RED_STATUS or topic.startswith("system/"):
+            return Verdict.PASSED
+        return Verdict.DENIED
+
+    def may_subscribe(self, identity: MqttIdentity, topic_filter: str) -> bool:
+        if identity.can_subscribe_any:
+            return True
+        if identity.device_id is None:
+            return False
+        return topic_filter.startswith((f"devices/{identity.device_id}/", *SHARED_TOPICS)) or (
+            topic_filter == NODE_RED_STATUS
+        )
+
+    def when_ready(self, wake: Callable[[], None]) -> None:
+        wakers, self._next_wakers = self._next_wakers, None
+        if wakers is None:
+            self._intake.when_ready(wake)
+        else:
+            wakers.append(wake)
+
+    def seen(self, identity: MqttIdentity) -> None:
+        if identity.device_id is not None:
+            self._last_seen.note(identity.device_id)
+
+    async def load_retained(self) -> Sequence[RetainedMessage]:
+        async with self._database.reading() as session:
+            kept = await messaging.load_retained(session)
+        return [RetainedMessage(m.organization_id, m.topic, m.payload, m.qos) for m in kept]
+
+    async def save_retained(self, changes: Sequence[RetainedMessage]) -> None:
+        rows = [Retained(m.organization_id, m.topic, m.payload, m.qos) for m in changes]
+        async with self._database.transaction() as session:
+            await messaging.save_retained(session, rows, now=self._clock.now())
+
+    def forget_device(self, device_id: str) -> None:
+        """Drop what is remembered of a deleted device; a gateway is made again on its next use."""
+        self._catalog.forget(device_id)
+        for organization_id, gateway in tuple(self._gateways.items()):
+            if gateway.device_id == device_id:
+                del self._gateways[organization_id]
+
+    def _publish_as_user(
+        self, identity: MqttIdentity, topic: str, payload: bytes, receipt: Receipt
+    ) -> Verdict:
+        if not identity.can_publish_any:
+            return Verdict.DENIED
+        if not topic.startswith("sensors/"):
+            return Verdict.PASSED
+        organization_id = identity.organization_id
+        gateway = self._gateways.get(organization_id)
+        if gateway is None:
+            return self._wait_for(
+                f"gateway:{organization_id}", lambda: self._make_gateway(organization_id)
+            )
+        self._last_seen.note(gateway.device_id)
+        return self._take_sensor(gateway, topic, payload, receipt)
+
+    def _take_readings(
+        self, device: DeviceSeries, topic: str, payload: bytes, receipt: Receipt
+    ) -> Verdict:
+        try:
+            decoded = decode_readings(payload)
+        except (Malformed, Invalid) as error:
+            return self._refuse(device, topic, payload, receipt, error=error.code, detail=error.detail)
+        return self._take(device, topic, payload, receipt, decoded)
+
+    def _take_sensor(
+        self, device: DeviceSeries, topic: str, payload: bytes, receipt: Receipt
+    ) -> Verdict:
+        parts = topic.split("/")
+        if len(parts) != 3 or not all(parts):
+            return Verdict.PASSED
+        try:
+            item = read_sensor_payload(payload, sensor_type=parts[1], sensor_id=parts[2])
+        except Malformed as error:
+            return self._refuse(device, topic, payload, receipt, error=error.code, detail=error.detail)
+        reading = read_item(item)
+        if not isinstance(reading, Incoming):
+            code, detail = reading
+            return self._refuse(device, topic, payload, receipt, error=code, detail=detail)
+        return self._take(device, topic, payload, receipt, Decoded([reading], None, []))
+
+    def _take(
+        self,
+        device: DeviceSeries,
+        topic: str,
+        payload: bytes,
+        receipt: Receipt,
+        decoded: Decoded,
+    ) -> Verdict:
+        try:
+            _, taken, rejected = self._intake.offer(device, decoded.readings, protocol=PROTOCOL)
+        except Busy:
+            return Verdict.FULL
+        faults = decoded.rejected or rejected
+        if faults:
+            first = faults[0]
+            self._keep_refusal(device, topic, payload, error=first.error, detail=first.detail)
+        elif not taken:
+            return Verdict.PASSED
+        self._intake.count_for(receipt)
+        return Verdict.TAKEN
+
+    def _take_heartbeat(
+        self, identity: MqttIdentity, device_id: str, topic: str, payload: bytes, receipt: Receipt
+    ) -> Verdict:
+        organization_id = identity.organization_id
+        if not self._intake.has_room(organization_id):
+            return Verdict.FULL
+        try:
+            devices.decode_heartbeat(payload)
+        except StationError as error:
+            device = DeviceSeries(organization_id, device_id)
+            return self._refuse(device, topic, payload, receipt, error=error.code, detail=error.detail)
+        now_us = self._clock.now_us()
+        self._intake.beat(Heartbeat(organization_id, device_id, payload, now_us))
+        self._intake.count_for(receipt)
+        return Verdict.TAKEN
+
+    def _refuse(
+        self,
+        device: DeviceSeries,
+        topic: str,
+        payload: bytes,
+        receipt: Receipt,
+        *,
+        error: str,
+        detail: str,
+    ) -> Verdict:
+        """Keep a message with its reason; it is acknowledged once that is committed."""
+        if not self._intake.has_room(device.organization_id):
+            return Verdict.FULL
+        self._keep_refusal(device, topic, payload, error=error, detail=detail)
+        self._intake.count_for(receipt)
+        return Verdict.TAKEN
+
+    def _keep_refusal(
+        self, device: DeviceSeries, topic: str, payload: bytes, *, error: str, detail: str
+    ) -> None:
+        self._intake.refuse(
+            Refusal(
+                id=new_id(),
+                organization_id=device.organization_id,
+                device_id=device.device_id,
+                received_us=self._clock.now_us(),
+                topic=topic,
+                payload=bytes(payload[:REFUSED_PAYLOAD_BYTES_MAX]),
+                error=error,
+                detail=detail,
+            )
+        )
+
+    def _load_again(self, organization_id: str, device_id: str) -> Verdict:
+        """Read a device's series again that fell out of memory; the connection waits meanwhile."""
+
+        async def load() -> None:
+            await self._catalog.load(organization_id, device_id)
+
+        return self._wait_for(f"series:{device_id}", load)
+
+    async def _make_gateway(self, organization_id: str) -> None:
+        async with self._database.transaction() as session:
+            device_id = await devices.ensure_gateway(
+                session, organization_id, now=self._clock.now()
+            )
+        self._gateways[organization_id] = await self._catalog.load(organization_id, device_id)
+
+    def _wait_for(self, name: str, work: Callable[[], Awaitable[None]]) -> Verdict:
+        """Do some work once for everybody who waits for it, then wake them; the next ``when_ready`` joins them."""
+        waiting = self._in_work.get(name)
+        if waiting is None:
+            waiting = self._in_work[name] = []
+            self._start_task(self._work_then_wake(name, work), f"mqtt-{name}")
+        self._next_wakers = waiting
+        return Verdict.WAIT
+
+    async def _work_then_wake(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Busy:
+            await asyncio.sleep(RETRY_S)  # the woken connections ask again, and so try again
+        finally:
+            for wake in self._in_work.pop(name):
+                wake()
+
+
+def read_sensor_payload(payload: bytes, *, sensor_type: str, sensor_id: str) -> Mapping[str, Any]:
+    """Read ``{"value": …}`` or a bare value of ``sensors/{type}/{id}``. Raises ``Malformed``."""
+    content: Any
+    try:
+        content = msgspec.json.decode(payload)
+    except msgspec.DecodeError:
+        content = parse_json(payload)
+    fields = dict(content) if isinstance(content, dict) else {"value": content}
+    fields.pop("reading_type", None)
+    return {**fields, "sensor_type": sensor_type, "sensor_id": sensor_id}

@@ -1,0 +1,76 @@
+"""Where the station reads the time."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Wall time for what is stored, monotonic time for what is waited for."""
+
+    def now(self) -> datetime:
+        """Return the current instant, aware, in UTC."""
+        ...
+
+    def now_us(self) -> int:
+        """Return the current instant in microseconds since 1970-01-01T00:00Z."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never jumps."""
+        ...
+
+
+class SystemClock:
+    """The clock of this computer."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that moves only when told to."""
+
+    def __init__(self, start: datetime) -> None:
+        self._now = start
+        self._monotonic_s = 0.0
+
+    def advance(self, seconds: float) -> None:
+        self._now += timedelta(seconds=seconds)
+        self._monotonic_s += seconds
+
+    def now(self) -> datetime:
+        return self._now
+
+    def now_us(self) -> int:
+        return instant_to_us(self._now)
+
+    def monotonic(self) -> float:
+        return self._monotonic_s
+
+
+def instant_to_us(instant: datetime) -> int:
+    """Convert an aware datetime to microseconds since the epoch, exactly."""
+    return round(instant.timestamp() * 1_000_000)
+
+
+def us_to_instant(microseconds: int) -> datetime:
+    """Convert microseconds since the epoch to an aware UTC datetime, exactly."""
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+
+
+def us_to_rfc3339(microseconds: int) -> str:
+    """Render microseconds since the epoch as RFC 3339 with ``Z`` and six decimals."""
+    seconds, rest = divmod(microseconds, 1_000_000)
+    moment = time.gmtime(seconds)
+    return (
+        f"{moment.tm_year:04}-{moment.tm_mon:02}-{moment.tm_mday:02}T"
+        f"{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02}.{rest:06}Z"
+    )

@@ -1,0 +1,105 @@
+"""Engines per dialect: one that writes, one that reads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, make_url
+from sqlalchemy.engine import URL, Connection
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from fieldstation.core.settings import DatabaseSettings, SettingsError
+
+SQLITE_READERS = 4
+SQLITE_BUSY_TIMEOUT_MS = 5_000
+CONNECT_TIMEOUT_S = 5
+COMMAND_TIMEOUT_S = 30
+DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """On SQLite exactly one connection writes (and checkpoints); elsewhere both are the same pool."""
+
+    writer: AsyncEngine
+    reader: AsyncEngine
+
+    async def close(self) -> None:
+        if self.reader is not self.writer:
+            await self.reader.dispose()
+        await self.writer.dispose()
+
+
+def database_url(url: str | None, *, data_dir: Path, file_name: str = "station.db") -> URL:
+    """Return the URL with its async driver; without one, a SQLite file in the data directory.
+
+    Raises ``SettingsError`` for a database that the station does not know.
+    """
+    if url is None:
+        return URL.create("sqlite+aiosqlite", database=str(data_dir / file_name))
+    parsed = make_url(url)
+    driver = DRIVERS.get(parsed.get_backend_name())
+    if driver is None:
+        raise SettingsError(
+            f"DATABASE_URL: {parsed.get_backend_name()} is not supported; "
+            "use sqlite:///path or postgresql://user@host/name"
+        )
+    return parsed.set(drivername=driver)
+
+
+def create_engines(url: URL, settings: DatabaseSettings) -> Engines:
+    """Create engines for a URL from ``database_url``; nothing connects yet."""
+    if url.get_backend_name() == "sqlite":
+        return Engines(
+            writer=sqlite_engine(url, pool_size=1, begin="BEGIN IMMEDIATE", settings=settings),
+            reader=sqlite_engine(
+                url, pool_size=SQLITE_READERS, begin="BEGIN DEFERRED", settings=settings
+            ),
+        )
+    engine = create_async_engine(
+        url,
+        pool_size=settings.pool_size,
+        max_overflow=settings.pool_overflow_max,
+        pool_timeout=settings.pool_timeout_s,
+        pool_pre_ping=True,
+        connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S},
+    )
+    return Engines(writer=engine, reader=engine)
+
+
+def sqlite_engine(
+    url: URL, *, pool_size: int, begin: str, settings: DatabaseSettings
+) -> AsyncEngine:
+    engine = create_async_engine(
+        url,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=settings.pool_timeout_s,
+    )
+    query_only = "ON" if begin == "BEGIN DEFERRED" else "OFF"
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout={SQLITE_BUSY_TIMEOUT_MS}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            f"query_only={query_only}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

@@ -1,0 +1,17 @@
+"""Facts about devices."""
+
+from fieldstation.core.events import Event
+
+
+class DeviceRegistered(Event):
+    """A device exists from now on."""
+
+    organization_id: str
+    device_id: str
+
+
+class DeviceDeleted(Event):
+    """A device is gone, and its keys with it."""
+
+    organization_id: str
+    device_id: str

@@ -1,0 +1,178 @@
+"""Every statement on devices; each is bound to the caller's organization."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    cast,
+    func,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import selectinload
+
+from fieldstation.core.clock import instant_to_us
+from fieldstation.domains.devices.models import Device, DeviceTag
+from fieldstation.domains.devices.schemas import (
+    MISSED_HEARTBEATS_MAX,
+    DeviceFilter,
+    DeviceStatus,
+)
+from fieldstation.domains.identity.schemas import TenantScope
+
+US_PER_S = 1_000_000
+LIKE_ESCAPES = str.maketrans({"%": r"\%", "_": r"\_", "\\": r"\\"})
+
+
+def visible(scope: TenantScope) -> ColumnElement[bool]:
+    own = Device.organization_id == scope.organization_id
+    if scope.device_ids is None:
+        return own
+    return and_(own, Device.id.in_(scope.device_ids))
+
+
+def add_device(session: AsyncSession, device: Device) -> None:
+    session.add(device)
+
+
+async def delete_device(session: AsyncSession, device: Device) -> None:
+    await session.delete(device)
+
+
+async def find_device(session: AsyncSession, scope: TenantScope, device_id: str) -> Device | None:
+    return await session.scalar(
+        select(Device)
+        .where(visible(scope), Device.id == device_id)
+        .options(selectinload(Device.tag_rows))
+    )
+
+
+async def device_exists(session: AsyncSession, scope: TenantScope, device_id: str) -> bool:
+    found = await session.scalar(select(Device.id).where(visible(scope), Device.id == device_id))
+    return found is not None
+
+
+async def find_by_name(
+    session: AsyncSession, scope: TenantScope, *, name: str, device_type: str
+) -> Device | None:
+    """Return the oldest device of that name and type."""
+    return await session.scalar(
+        select(Device)
+        .where(visible(scope), Device.name == name, Device.device_type == device_type)
+        .order_by(Device.created_at, Device.id)
+        .limit(1)
+        .options(selectinload(Device.tag_rows))
+    )
+
+
+async def list_devices(
+    session: AsyncSession,
+    scope: TenantScope,
+    *,
+    wanted: DeviceFilter,
+    after: tuple[int, str] | None,
+    limit: int,
+) -> Sequence[Device]:
+    """Return devices newest first, strictly behind ``after`` (created µs, id)."""
+    statement = narrow(select(Device).where(visible(scope)), wanted)
+    if after is not None:
+        created = cast(Device.created_at, BigInteger)
+        statement = statement.where(
+            or_(created < after[0], and_(created == after[0], Device.id < after[1]))
+        )
+    rows = await session.scalars(
+        statement.order_by(Device.created_at.desc(), Device.id.desc())
+        .limit(limit)
+        .options(selectinload(Device.tag_rows))
+    )
+    return rows.all()
+
+
+async def count_devices(session: AsyncSession, scope: TenantScope, *, wanted: DeviceFilter) -> int:
+    statement = narrow(select(func.count()).select_from(Device).where(visible(scope)), wanted)
+    return await session.scalar(statement) or 0
+
+
+def narrow(statement: Select[Any], wanted: DeviceFilter) -> Select[Any]:
+    if wanted.device_type is not None:
+        statement = statement.where(Device.device_type == wanted.device_type)
+    if wanted.tag is not None:
+        tagged = select(DeviceTag.device_id).where(DeviceTag.tag == wanted.tag)
+        statement = statement.where(Device.id.in_(tagged))
+    if wanted.text is not None:
+        pattern = f"%{wanted.text.lower().translate(LIKE_ESCAPES)}%"
+        statement = statement.where(
+            or_(
+                func.lower(Device.name).like(pattern, escape="\\"),
+                func.lower(func.coalesce(Device.description, "")).like(pattern, escape="\\"),
+            )
+        )
+    if wanted.last_seen_before is not None:
+        statement = statement.where(Device.last_seen_at < wanted.last_seen_before)
+    if wanted.status is not None:
+        statement = statement.where(has_status(wanted.status, wanted.now))
+    return statement
+
+
+def has_status(status: DeviceStatus, now: datetime) -> ColumnElement[bool]:
+    if status is DeviceStatus.UNKNOWN:
+        return Device.last_seen_at.is_(None)
+    silent_after_us = Device.heartbeat_interval_s * (MISSED_HEARTBEATS_MAX * US_PER_S)
+    due_us = cast(Device.last_seen_at, BigInteger) + cast(silent_after_us, BigInteger)
+    now_us = instant_to_us(now)
+    heard = Device.last_seen_at.is_not(None)
+    return and_(heard, due_us >= now_us if status is DeviceStatus.ONLINE else due_us < now_us)
+
+
+async def save_last_seen(session: AsyncSession, seen: Mapping[str, datetime]) -> None:
+    """Move ``last_seen_at`` forward, never back."""
+    table = Device.__table__
+    statement = (
+        update(Device)
+        .where(
+            table.c.id == bindparam("device"),
+            or_(table.c.last_seen_at.is_(None), table.c.last_seen_at < bindparam("at")),
+        )
+        .values(last_seen_at=bindparam("at"))
+        .execution_options(synchronize_session=False)
+    )
+    connection = await session.connection()
+    await connection.execute(statement, [{"device": d, "at": at} for d, at in sorted(seen.items())])
+
+
+async def save_heartbeat(
+    session: AsyncSession,
+    scope: TenantScope,
+    device_id: str,
+    *,
+    said: Mapping[str, Any],
+    at: datetime,
+) -> bool:
+    """Keep what a device said of itself; False when there is no such device (any more)."""
+    values: dict[str, Any] = {
+        "last_heartbeat": dict(said),
+        "last_heartbeat_at": at,
+        "last_seen_at": at,
+    }
+    if said.get("firmware_version"):
+        values["firmware_version"] = said["firmware_version"]
+    changed = await session.execute(
+        update(Device)
+        .where(visible(scope), Device.id == device_id)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )
+    return changed.rowcount == 1
+
+
+def offline_after(device: Device) -> timedelta:
+    """Return how long a device may be silent and still count as online."""
+    return timedelta(seconds=device.heartbeat_interval_s * MISSED_HEARTBEATS_MAX)

@@ -1,0 +1,342 @@
+"""Decides about devices: registering, describing, keys, signs of life."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import msgspec
+
+from fieldstation.core.clock import instant_to_us, us_to_instant
+from fieldstation.core.errors import Invalid, NotFound
+from fieldstation.core.ids import new_id
+from fieldstation.db import outbox
+from fieldstation.db.database import Session, announce
+from fieldstation.domains.audit.schemas import STATION, Actor, Change
+from fieldstation.domains.audit.service import record
+from fieldstation.domains.devices import queries
+from fieldstation.domains.devices.events import DeviceDeleted, DeviceRegistered
+from fieldstation.domains.devices.models import Device, DeviceTag
+from fieldstation.domains.devices.queries import offline_after
+from fieldstation.domains.devices.schemas import (
+    PROPERTIES_BYTES_MAX,
+    DeviceCreate,
+    DeviceFilter,
+    DeviceRead,
+    DeviceRegistration,
+    DeviceStatus,
+    DeviceType,
+    DeviceUpdate,
+    HeartbeatCreate,
+    KeyCreate,
+    KeyIssued,
+    KeyRead,
+)
+from fieldstation.domains.identity.ports import Quota
+from fieldstation.domains.identity.schemas import Caller, TenantScope
+from fieldstation.domains.identity.service import keys
+from fieldstation.web.pagination import PageRequest, cut_page
+
+PURGE_TOPIC = "telemetry.delete_device"
+GATEWAY_NAME = "mqtt"
+NO_DEVICE = "There is no such device."
+FIRST_KEY_NAME = "first key"
+METRIC = "devices"
+AUDITED = (
+    "name",
+    "device_type",
+    "description",
+    "location",
+    "tags",
+    "properties",
+    "firmware_version",
+    "heartbeat_interval_s",
+)
+NOT_NULLABLE = frozenset({"name", "device_type", "tags", "properties", "heartbeat_interval_s"})
+
+
+class HeartbeatLike(Protocol):
+    """A heartbeat that came with telemetry."""
+
+    @property
+    def organization_id(self) -> str: ...
+    @property
+    def device_id(self) -> str: ...
+    @property
+    def payload(self) -> bytes: ...
+    @property
+    def received_us(self) -> int: ...
+
+
+async def register_device(
+    session: Session, caller: Caller, form: DeviceCreate, *, quota: Quota, now: datetime
+) -> DeviceRegistration:
+    """Create a device with its first key, whose secret is in the answer and nowhere else.
+
+    Raises ``QuotaExceeded`` and ``Invalid``.
+    """
+    await quota.check(session, caller.organization_id, METRIC, adding=1)
+    device = add_device(session, caller.organization_id, form, actor=caller.actor, now=now)
+    await session.flush()
+    _, secret = await keys.issue_key(
+        session,
+        caller.organization_id,
+        kind="device",
+        subject_id=device.id,
+        name=FIRST_KEY_NAME,
+        actor=caller.actor,
+        now=now,
+    )
+    return DeviceRegistration(**read(device, now).model_dump(), api_key=secret)
+
+
+def add_device(
+    session: Session, organization_id: str, form: DeviceCreate, *, actor: Actor, now: datetime
+) -> Device:
+    """Create a device without a key. Raises ``Invalid``."""
+    check_properties(form.properties)
+    device = Device(
+        id=new_id(),
+        organization_id=organization_id,
+        created_at=now,
+        updated_at=now,
+        last_seen_at=None,
+        last_heartbeat=None,
+        last_heartbeat_at=None,
+        properties={},
+        tag_rows=[],
+    )
+    describe(device, form.model_dump(mode="json"))
+    queries.add_device(session, device)
+    change = Change("device.registered", "device", device.id, after=audited(device))
+    record(session, change, actor=actor, organization_id=organization_id, now=now)
+    announce(session, DeviceRegistered(organization_id=organization_id, device_id=device.id))
+    return device
+
+
+async def ensure_gateway(session: Session, organization_id: str, *, now: datetime) -> str:
+    """Return the id of the organization's gateway device ``mqtt``, made on first use."""
+    scope = TenantScope(organization_id)
+    found = await queries.find_by_name(
+        session, scope, name=GATEWAY_NAME, device_type=DeviceType.GATEWAY
+    )
+    if found is None:
+        form = DeviceCreate(
+            name=GATEWAY_NAME,
+            device_type=DeviceType.GATEWAY,
+            description="What MQTT clients publish on shared topics with a user's key.",
+        )
+        found = add_device(session, organization_id, form, actor=STATION, now=now)
+    return found.id
+
+
+async def list_devices(
+    session: Session, scope: TenantScope, *, wanted: DeviceFilter, page: PageRequest
+) -> tuple[list[DeviceRead], str | None, int | None]:
+    """Return one page newest first, the next cursor, and the count if it was asked for."""
+    after = page.after(int, str)
+    rows = await queries.list_devices(
+        session,
+        scope,
+        wanted=wanted,
+        after=None if after is None else (after[0], after[1]),
+        limit=page.limit + 1,
+    )
+    kept, next_cursor = cut_page(
+        rows, page, lambda device: (instant_to_us(device.created_at), device.id)
+    )
+    total = None
+    if page.include_total:
+        total = await queries.count_devices(session, scope, wanted=wanted)
+    return [read(device, wanted.now) for device in kept], next_cursor, total
+
+
+async def get_device(
+    session: Session, scope: TenantScope, device_id: str, *, now: datetime
+) -> DeviceRead:
+    """Return a device. Raises ``NotFound``."""
+    return read(await find(session, scope, device_id), now)
+
+
+async def require_device(session: Session, scope: TenantScope, device_id: str) -> None:
+    """Return if the caller may see such a device. Raises ``NotFound``."""
+    if not await queries.device_exists(session, scope, device_id):
+        raise NotFound(NO_DEVICE)
+
+
+async def replace_device(
+    session: Session, caller: Caller, device_id: str, form: DeviceCreate, *, now: datetime
+) -> DeviceRead:
+    """Describe a device anew: what the form leaves out takes its default. Raises ``NotFound``, ``Invalid``."""
+    return await change_device(session, caller, device_id, form.model_dump(mode="json"), now=now)
+
+
+async def update_device(
+    session: Session, caller: Caller, device_id: str, form: DeviceUpdate, *, now: datetime
+) -> DeviceRead:
+    """Change only the fields that were sent. Raises ``NotFound``, ``Invalid``."""
+    fields = form.model_dump(mode="json", exclude_unset=True)
+    for name in sorted(NOT_NULLABLE & fields.keys()):
+        if fields[name] is None:
+            raise Invalid(
+                f"{name}: cannot be null; leave it out to keep it.",
+                errors=[{"loc": ["body", name], "msg": "cannot be null", "type": "null"}],
+            )
+    return await change_device(session, caller, device_id, fields, now=now)
+
+
+async def change_device(
+    session: Session, caller: Caller, device_id: str, fields: Mapping[str, Any], *, now: datetime
+) -> DeviceRead:
+    device = await find(session, caller.scope, device_id)
+    if "properties" in fields:
+        check_properties(fields["properties"])
+    before = audited(device)
+    describe(device, fields)
+    after = audited(device)
+    changed = [name for name in AUDITED if before[name] != after[name]]
+    if changed:
+        device.updated_at = now
+        change = Change(
+            "device.updated",
+            "device",
+            device.id,
+            before={name: before[name] for name in changed},
+            after={name: after[name] for name in changed},
+        )
+        organization_id = device.organization_id
+        record(session, change, actor=caller.actor, organization_id=organization_id, now=now)
+    return read(device, now)
+
+
+async def delete_device(
+    session: Session, caller: Caller, device_id: str, *, purge: bool, now: datetime
+) -> None:
+    """Remove a device and end its keys at once; with ``purge`` its readings go too, soon after. Raises ``NotFound``."""
+    device = await find(session, caller.scope, device_id)
+    organization_id = device.organization_id
+    await keys.revoke_subject(session, organization_id, subject_id=device.id, now=now)
+    await queries.delete_device(session, device)
+    change = Change("device.deleted", "device", device.id, before=audited(device))
+    record(session, change, actor=caller.actor, organization_id=organization_id, now=now)
+    if purge:
+        payload = {"organization_id": organization_id, "device_id": device.id}
+        outbox.put(session, PURGE_TOPIC, payload=payload, now=now)
+    announce(session, DeviceDeleted(organization_id=organization_id, device_id=device.id))
+
+
+async def add_key(
+    session: Session, caller: Caller, device_id: str, form: KeyCreate, *, now: datetime
+) -> KeyIssued:
+    """Give a device a further key; the old ones stay valid. Raises ``NotFound``, ``Conflict`` at the limit."""
+    await require_device(session, caller.scope, device_id)
+    key, secret = await keys.issue_key(
+        session,
+        caller.organization_id,
+        kind="device",
+        subject_id=device_id,
+        name=form.name,
+        expires_at=form.expires_at,
+        actor=caller.actor,
+        now=now,
+    )
+    return KeyIssued(
+        **KeyRead.model_validate(key, from_attributes=True).model_dump(), api_key=secret
+    )
+
+
+async def list_keys(session: Session, scope: TenantScope, device_id: str) -> list[KeyRead]:
+    """Return a device's live keys, without their secrets. Raises ``NotFound``."""
+    await require_device(session, scope, device_id)
+    rows = await keys.list_keys(session, scope.organization_id, subject_id=device_id)
+    return [KeyRead.model_validate(row) for row in rows]
+
+
+async def revoke_key(
+    session: Session, caller: Caller, device_id: str, key_id: str, *, now: datetime
+) -> None:
+    """End one key of a device, open connections included. Raises ``NotFound``."""
+    await require_device(session, caller.scope, device_id)
+    await keys.revoke_key(
+        session,
+        caller.organization_id,
+        subject_id=device_id,
+        key_id=key_id,
+        actor=caller.actor,
+        now=now,
+    )
+
+
+async def keep_heartbeat(
+    session: Session, scope: TenantScope, device_id: str, *, said: Mapping[str, Any], now: datetime
+) -> None:
+    """Keep a sign of life. Raises ``NotFound``."""
+    if not await queries.save_heartbeat(session, scope, device_id, said=said, at=now):
+        raise NotFound(NO_DEVICE)
+
+
+async def keep_heartbeats(session: Session, heartbeats: Sequence[HeartbeatLike]) -> None:
+    """Keep the newest of many; those of devices that are gone meanwhile are dropped."""
+    newest = {heartbeat.device_id: heartbeat for heartbeat in heartbeats}
+    for device_id, heartbeat in sorted(newest.items()):
+        await queries.save_heartbeat(
+            session,
+            TenantScope(heartbeat.organization_id),
+            device_id,
+            said=decode_heartbeat(heartbeat.payload),
+            at=us_to_instant(heartbeat.received_us),
+        )
+
+
+def decode_heartbeat(payload: bytes) -> Mapping[str, Any]:
+    """Read a heartbeat. Raises ``Invalid``."""
+    try:
+        return msgspec.json.decode(payload or b"{}", type=HeartbeatCreate).said()
+    except msgspec.DecodeError as error:
+        raise Invalid(f"heartbeat: {error}.", code="invalid_heartbeat") from error
+
+
+async def find(session: Session, scope: TenantScope, device_id: str) -> Device:
+    device = await queries.find_device(session, scope, device_id)
+    if device is None:
+        raise NotFound(NO_DEVICE)
+    return device
+
+
+def describe(device: Device, fields: Mapping[str, Any]) -> None:
+    for name, content in fields.items():
+        if name == "tags":
+            set_tags(device, content)
+        else:
+            setattr(device, name, content)
+
+
+def set_tags(device: Device, tags: Sequence[str]) -> None:
+    wanted = set(tags)
+    kept = [row for row in device.tag_rows if row.tag in wanted]
+    known = {row.tag for row in kept}
+    device.tag_rows = kept + [DeviceTag(tag=tag) for tag in sorted(wanted - known)]
+
+
+def check_properties(properties: Mapping[str, Any]) -> None:
+    if len(msgspec.json.encode(properties)) > PROPERTIES_BYTES_MAX:
+        raise Invalid(
+            f"properties: at most {PROPERTIES_BYTES_MAX} bytes.",
+            errors=[{"loc": ["body", "properties"], "msg": "too large", "type": "too_long"}],
+        )
+
+
+def audited(device: Device) -> dict[str, Any]:
+    return {name: getattr(device, name) for name in AUDITED}
+
+
+def read(device: Device, now: datetime) -> DeviceRead:
+    fields = {name: getattr(device, name) for name in DeviceRead.model_fields if name != "status"}
+    return DeviceRead.model_validate({**fields, "status": status_of(device, now)})
+
+
+def status_of(device: Device, now: datetime) -> DeviceStatus:
+    """Return whether a device was heard from lately, judged by its newest message."""
+    if device.last_seen_at is None:
+        return DeviceStatus.UNKNOWN
+    silent: timedelta = now - device.last_seen_at
+    return DeviceStatus.ONLINE if silent <= offline_after(device) else DeviceStatus.OFFLINE

@@ -1,0 +1,96 @@
+"""What identity refuses, in the words it always uses."""
+
+from fieldstation.core.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    TooManyRequests,
+    Unauthenticated,
+)
+
+
+def bad_credential() -> Unauthenticated:
+    """Whatever is wrong with a token, the answer is this."""
+    return Unauthenticated(
+        "The token is missing or not valid (any more); log in or use another key."
+    )
+
+
+def bad_login() -> Unauthenticated:
+    """Whatever is wrong with a login, the answer is this."""
+    return Unauthenticated(
+        "The login name or the password is not right.", code="invalid_credentials"
+    )
+
+
+def locked_out(retry_after_s: int) -> TooManyRequests:
+    return TooManyRequests(
+        "Too many failed logins for this account; wait and try again.",
+        retry_after_s=retry_after_s,
+        code="login_locked",
+    )
+
+
+def no_such_organization() -> NotFound:
+    return NotFound("There is no such organization among yours.")
+
+
+def no_such_user() -> NotFound:
+    return NotFound("There is no such user in this organization.")
+
+
+def no_such_key() -> NotFound:
+    return NotFound("There is no such key.")
+
+
+def missing_scope(scope: str) -> Forbidden:
+    return Forbidden(f"This needs the scope {scope}, which the caller does not have.", scope=scope)
+
+
+def session_required() -> Forbidden:
+    return Forbidden(
+        "This needs the user's own session; API keys and narrowed tokens cannot do it.",
+        code="session_required",
+    )
+
+
+def foreign_origin() -> Forbidden:
+    return Forbidden(
+        "A write with the session cookie needs an Origin header that names this station or a configured origin.",
+        code="csrf_failed",
+    )
+
+
+def role_above_own() -> Forbidden:
+    return Forbidden(
+        "A role above your own cannot be given, changed or removed.", code="role_above_own"
+    )
+
+
+def account_not_managed() -> Forbidden:
+    return Forbidden(
+        "This account belongs to its user; here only its role and membership can be changed.",
+        code="account_not_managed",
+    )
+
+
+def last_owner() -> Conflict:
+    return Conflict(
+        "The organization's last active owner must stay; make somebody else an owner first.",
+        code="last_owner",
+    )
+
+
+def already_member() -> Conflict:
+    return Conflict("The user is a member already; change the role instead.", code="already_member")
+
+
+def too_many(what: str, *, limit: int) -> Conflict:
+    return Conflict(f"There are {limit} {what} already; remove one first.", code="too_many")
+
+
+def no_organization() -> Forbidden:
+    return Forbidden(
+        "You belong to no organization; create one or ask to be added to one.",
+        code="no_organization",
+    )

@@ -1,0 +1,36 @@
+"""What identity needs from outside: a plan's limits, and a way to hash passwords."""
+
+from typing import Protocol
+
+from fieldstation.db.database import Session
+
+
+class Quota(Protocol):
+    """Says whether an organization's plan allows more of something."""
+
+    async def check(
+        self, session: Session, organization_id: str, metric: str, *, adding: int
+    ) -> None:
+        """Return if ``adding`` more fit. Raises ``QuotaExceeded`` with members metric, limit, used."""
+        ...
+
+
+class UnlimitedQuota:
+    """The plan of a station without billing: everything fits."""
+
+    async def check(
+        self, session: Session, organization_id: str, metric: str, *, adding: int
+    ) -> None:
+        """Let it pass."""
+
+
+class PasswordHasher(Protocol):
+    """Turns passwords into hashes and back into answers; slow on purpose, so it runs in a thread."""
+
+    def hash(self, password: str) -> str:
+        """Return a salted hash."""
+        ...
+
+    def verify_and_update(self, password: str, hash: str) -> tuple[bool, str | None]:  # noqa: A002 - the library's name
+        """Return whether they match and, if the hash is of an outdated kind, its replacement."""
+        ...

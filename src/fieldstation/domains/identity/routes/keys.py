@@ -1,0 +1,48 @@
+"""A user's personal API keys."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, status
+
+from fieldstation.domains.identity.access import Caller, OwnSession, require
+from fieldstation.domains.identity.schemas.credentials import (
+    ApiKeyCreate,
+    ApiKeyIssued,
+    ApiKeyRead,
+)
+from fieldstation.domains.identity.service import keys
+from fieldstation.web.dependencies import Db, ReadDb, TheClock
+from fieldstation.web.pagination import Listed, Page
+
+router = APIRouter(prefix="/auth/api-keys", tags=["Authentication"])
+
+Member = Annotated[Caller, Depends(require("org:read"))]
+
+
+@router.get("", summary="List the own API keys")
+async def list_keys(db: ReadDb, caller: Member, page: Page) -> Listed[ApiKeyRead]:
+    """Return the caller's keys for this organization, oldest first, without their secrets."""
+    return await keys.list_personal_keys(db, caller, page)
+
+
+@router.post("", summary="Make an API key", status_code=status.HTTP_201_CREATED)
+async def issue_key(
+    form: ApiKeyCreate, db: Db, _own: OwnSession, caller: Member, clock: TheClock
+) -> ApiKeyIssued:
+    """Return a new key for this organization; its secret is shown this once."""
+    return await keys.issue_personal_key(db, caller, form, now=clock.now())
+
+
+@router.delete("/{key_id}", summary="Revoke an API key", status_code=status.HTTP_204_NO_CONTENT)
+async def revoke_key(
+    key_id: str, db: Db, _own: OwnSession, caller: Member, clock: TheClock
+) -> None:
+    """End a key: within a second it is refused everywhere and its sockets close."""
+    await keys.revoke_key(
+        db,
+        caller.organization_id,
+        subject_id=caller.user_id or "",
+        key_id=key_id,
+        actor=caller.actor,
+        now=clock.now(),
+    )

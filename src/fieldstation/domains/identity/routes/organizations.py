@@ -1,0 +1,102 @@
+"""Organizations and their members."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, status
+
+from fieldstation.domains.identity.access import (
+    Caller,
+    OwnSession,
+    SignedIn,
+    TheQuota,
+    require_in_path,
+)
+from fieldstation.domains.identity.schemas.organizations import (
+    MemberAdd,
+    MemberRead,
+    MemberReplace,
+    OrganizationCreate,
+    OrganizationRead,
+    OrganizationReplace,
+)
+from fieldstation.domains.identity.service import members, organizations
+from fieldstation.web.dependencies import Db, ReadDb, TheClock
+from fieldstation.web.pagination import Listed, Page
+
+router = APIRouter(prefix="/organizations", tags=["Organizations"])
+
+Reader = Annotated[Caller, Depends(require_in_path("org:read"))]
+Admin = Annotated[Caller, Depends(require_in_path("org:admin"))]
+Deleter = Annotated[Caller, Depends(require_in_path("org:delete"))]
+
+
+@router.get("", summary="List the own organizations")
+async def list_organizations(db: ReadDb, account: SignedIn, page: Page) -> Listed[OrganizationRead]:
+    """Return the organizations that the caller belongs to, oldest first."""
+    return await organizations.list_organizations(db, account, page)
+
+
+@router.post("", summary="Make an organization", status_code=status.HTTP_201_CREATED)
+async def create_organization(
+    form: OrganizationCreate, db: Db, account: OwnSession, clock: TheClock
+) -> OrganizationRead:
+    """Make an organization and own it."""
+    return await organizations.create_organization(db, account, form, now=clock.now())
+
+
+@router.get("/{organization_id}", summary="Read an organization")
+async def read_organization(db: ReadDb, caller: Reader) -> OrganizationRead:
+    """Return one of the caller's organizations."""
+    return await organizations.read_organization(db, caller)
+
+
+@router.put("/{organization_id}", summary="Rename an organization")
+async def replace_organization(
+    form: OrganizationReplace, db: Db, caller: Admin, clock: TheClock
+) -> OrganizationRead:
+    """Set name and slug."""
+    return await organizations.replace_organization(db, caller, form, now=clock.now())
+
+
+@router.delete(
+    "/{organization_id}",
+    summary="Delete an organization",
+    status_code=status.HTTP_204_NO_CONTENT,
+)
+async def delete_organization(db: Db, caller: Deleter, clock: TheClock) -> None:
+    """Delete the organization with its memberships and keys; refused while it still owns devices."""
+    await organizations.delete_organization(db, caller, now=clock.now())
+
+
+@router.get("/{organization_id}/members", summary="List members")
+async def list_members(db: ReadDb, caller: Reader, page: Page) -> Listed[MemberRead]:
+    """Return members in the order in which their accounts were made."""
+    return await members.list_members(db, caller, page)
+
+
+@router.post(
+    "/{organization_id}/members", summary="Add a member", status_code=status.HTTP_201_CREATED
+)
+async def add_member(
+    form: MemberAdd, db: Db, caller: Admin, clock: TheClock, quota: TheQuota
+) -> MemberRead:
+    """Make an existing user a member, in a role that is not above the caller's."""
+    return await members.add_member(db, caller, form, quota=quota, now=clock.now())
+
+
+@router.put("/{organization_id}/members/{user_id}", summary="Change a member's role")
+async def replace_member(
+    user_id: str, form: MemberReplace, db: Db, caller: Admin, clock: TheClock
+) -> MemberRead:
+    """Give a member another role; the last owner stays one."""
+    return await members.replace_member(db, caller, user_id, form.role, now=clock.now())
+
+
+@router.delete(
+    "/{organization_id}/members/{user_id}",
+    summary="Remove a member",
+    status_code=status.HTTP_204_NO_CONTENT,
+)
+async def remove_member(user_id: str, db: Db, caller: Reader, clock: TheClock) -> None:
+    """Take a member out, or leave; the last owner cannot."""
+    await members.remove_member(db, caller, user_id, now=clock.now())

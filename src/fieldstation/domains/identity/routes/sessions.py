@@ -1,0 +1,142 @@
+"""Registering, logging in and out, and what belongs to one's own session."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Query, Response, status
+
+from fieldstation.domains.identity import errors
+from fieldstation.domains.identity.access import (
+    AnyCaller,
+    CookieRefreshToken,
+    OwnSession,
+    Peer,
+    SignedIn,
+    TheDesk,
+    session_cookies_from_here,
+)
+from fieldstation.domains.identity.routes.cookies import clear_cookies, set_cookies
+from fieldstation.domains.identity.schemas.credentials import (
+    LoginRequest,
+    PasswordChange,
+    RefreshRequest,
+    TicketRead,
+    TokenForm,
+    TokensRead,
+)
+from fieldstation.domains.identity.schemas.users import (
+    AccountRead,
+    MeRead,
+    RegisterRequest,
+)
+from fieldstation.domains.identity.service import accounts, sessions, tickets
+from fieldstation.web.dependencies import Db, ReadDb, TheClock, TheSettings
+
+router = APIRouter(prefix="/auth", tags=["Authentication"])
+
+WantsCookie = Annotated[bool, Query(description="Also set the session cookies, for a browser.")]
+
+
+def unstored(response: Response) -> None:
+    """Keep tokens out of caches."""
+    response.headers["cache-control"] = "no-store"
+
+
+@router.post("/register", summary="Register an account", status_code=status.HTTP_201_CREATED)
+async def register(
+    form: RegisterRequest, desk: TheDesk, settings: TheSettings, peer: Peer
+) -> AccountRead:
+    """Make an account with an organization of its own, unless registration is closed here."""
+    return await accounts.register(desk, form, registration=settings.registration, peer=peer)
+
+
+@router.post(
+    "/login",
+    summary="Log in",
+    dependencies=[Depends(unstored), Depends(session_cookies_from_here)],
+)
+async def login(
+    form: LoginRequest,
+    desk: TheDesk,
+    settings: TheSettings,
+    peer: Peer,
+    response: Response,
+    cookie: WantsCookie = False,
+) -> TokensRead:
+    """Exchange e-mail or username and password for tokens.
+
+    An unknown name and a wrong password get the same answer; ten failures lock the account for a while.
+    """
+    tokens = await sessions.log_in(
+        desk, login=form.login, password=form.password.get_secret_value(), peer=peer
+    )
+    if cookie:
+        set_cookies(response, tokens, settings)
+    return tokens
+
+
+@router.post(
+    "/token", summary="Log in with OAuth2's password form", dependencies=[Depends(unstored)]
+)
+async def token(form: Annotated[TokenForm, Form()], desk: TheDesk, peer: Peer) -> TokensRead:
+    """Do the same for OAuth2 clients; `scope` narrows the tokens, also after a refresh."""
+    return await sessions.log_in(
+        desk,
+        login=form.username,
+        password=form.password.get_secret_value(),
+        scope=form.scope,
+        peer=peer,
+    )
+
+
+@router.post("/refresh", summary="Renew the tokens", dependencies=[Depends(unstored)])
+async def refresh(
+    desk: TheDesk,
+    settings: TheSettings,
+    cookie_token: CookieRefreshToken,
+    peer: Peer,
+    response: Response,
+    form: RefreshRequest | None = None,
+) -> TokensRead:
+    """Exchange the newest refresh token, from the body or the browser's cookie, for new tokens.
+
+    An old refresh token that comes back ends the whole session.
+    """
+    given = None if form is None else form.refresh_token
+    offered = given or cookie_token
+    if offered is None:
+        raise errors.bad_credential()
+    tokens = await sessions.refresh(desk, offered, peer=peer)
+    if given is None:
+        set_cookies(response, tokens, settings)
+    return tokens
+
+
+@router.post("/logout", summary="Log out", status_code=status.HTTP_204_NO_CONTENT)
+async def logout(db: Db, account: SignedIn, clock: TheClock, response: Response) -> None:
+    """End this session: its refresh token and this access token are refused from now on."""
+    await sessions.log_out(db, account, now=clock.now())
+    clear_cookies(response)
+
+
+@router.get("/me", summary="Who am I")
+async def me(db: ReadDb, account: SignedIn) -> MeRead:
+    """Return the signed-in user with organizations, roles and scopes."""
+    return await accounts.me(db, account)
+
+
+@router.post(
+    "/password/change",
+    summary="Change the own password",
+    status_code=status.HTTP_204_NO_CONTENT,
+)
+async def change_password(form: PasswordChange, account: OwnSession, desk: TheDesk) -> None:
+    """Replace the password and end the user's other sessions; this one goes on."""
+    await accounts.change_password(desk, account, form)
+
+
+@router.post("/ws-ticket", summary="Get a socket ticket", dependencies=[Depends(unstored)])
+async def ws_ticket(
+    db: Db, caller: AnyCaller, clock: TheClock, settings: TheSettings
+) -> TicketRead:
+    """Return a ticket that opens one WebSocket (`?ticket=`) as this caller, within seconds."""
+    return tickets.issue(db, caller, clock=clock, lifetime_s=settings.auth.ticket_expire_s)

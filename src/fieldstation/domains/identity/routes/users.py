@@ -1,0 +1,98 @@
+"""The users of an organization, and the caller's own account."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, status
+
+from fieldstation.domains.identity.access import (
+    Caller,
+    OwnSession,
+    SignedIn,
+    TheDesk,
+    TheQuota,
+    require,
+)
+from fieldstation.domains.identity.schemas.callers import Role
+from fieldstation.domains.identity.schemas.users import (
+    MeRead,
+    ProfileUpdate,
+    UserCreate,
+    UserCreated,
+    UserRead,
+    UserReplace,
+    UserUpdate,
+)
+from fieldstation.domains.identity.service import accounts, members
+from fieldstation.web.dependencies import Db, ReadDb, TheClock
+from fieldstation.web.pagination import Listed, Page
+
+router = APIRouter(prefix="/users", tags=["Users"])
+
+OrganizationReader = Annotated[Caller, Depends(require("org:read"))]
+OrganizationAdmin = Annotated[Caller, Depends(require("org:admin"))]
+
+
+@router.get("", summary="List the organization's users")
+async def list_users(
+    db: ReadDb,
+    caller: OrganizationReader,
+    page: Page,
+    role: Annotated[Role | None, Query(description="Only this role.")] = None,
+    is_active: Annotated[bool | None, Query(description="Only active or inactive ones.")] = None,
+    q: Annotated[
+        str | None, Query(max_length=100, description="Part of e-mail, username or name.")
+    ] = None,
+) -> Listed[UserRead]:
+    """Return users in the order in which their accounts were made."""
+    filters = {"role": role, "is_active": is_active, "q": q}
+    return await members.list_users(db, caller, page, filters=filters)
+
+
+@router.post("", summary="Make a user", status_code=status.HTTP_201_CREATED)
+async def create_user(
+    form: UserCreate, caller: OrganizationAdmin, desk: TheDesk, quota: TheQuota
+) -> UserCreated:
+    """Make an account that this organization manages; a generated password is shown this once."""
+    return await members.create_user(desk, caller, form, quota=quota)
+
+
+@router.get("/me", summary="Who am I")
+async def read_me(db: ReadDb, account: SignedIn) -> MeRead:
+    """Return the signed-in user with organizations, roles and scopes."""
+    return await accounts.me(db, account)
+
+
+@router.patch("/me", summary="Change the own profile")
+async def update_me(form: ProfileUpdate, db: Db, account: OwnSession, clock: TheClock) -> MeRead:
+    """Change one's e-mail address, username or name."""
+    changes = form.model_dump(exclude_unset=True)
+    return await accounts.update_profile(db, account, changes, now=clock.now())
+
+
+@router.get("/{user_id}", summary="Read a user")
+async def read_user(user_id: str, db: ReadDb, caller: OrganizationReader) -> UserRead:
+    """Return one user of the organization."""
+    return await members.read_user(db, caller, user_id)
+
+
+@router.put("/{user_id}", summary="Replace a user")
+async def replace_user(
+    user_id: str, form: UserReplace, caller: OrganizationAdmin, desk: TheDesk
+) -> UserRead:
+    """Set everything about a user; profile and activity only of accounts that this organization manages."""
+    return await members.update_user(desk, caller, user_id, form.model_dump())
+
+
+@router.patch("/{user_id}", summary="Change a user")
+async def update_user(
+    user_id: str, form: UserUpdate, caller: OrganizationAdmin, desk: TheDesk
+) -> UserRead:
+    """Change what is given; profile, password and activity only of accounts that this organization manages."""
+    changes = form.model_dump(exclude_unset=True)
+    return await members.update_user(desk, caller, user_id, changes)
+
+
+@router.delete("/{user_id}", summary="Remove a user", status_code=status.HTTP_204_NO_CONTENT)
+async def remove_user(user_id: str, db: Db, caller: OrganizationAdmin, clock: TheClock) -> None:
+    """End the user's membership; their tokens and keys stop working here at once."""
+    await members.remove_member(db, caller, user_id, now=clock.now())

@@ -1,0 +1,149 @@
+"""Hashes and checks passwords, in threads and a few at a time, and refuses common ones."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+from pwdlib import PasswordHash
+from pwdlib.exceptions import UnknownHashError
+from pwdlib.hashers.argon2 import Argon2Hasher
+from pwdlib.hashers.bcrypt import BcryptHasher
+
+from fieldstation.core.errors import Busy, Invalid
+from fieldstation.domains.identity.ports import PasswordHasher
+
+PASSWORD_CHARACTERS_MIN = 10
+# About 50 ms on one core of a small server; OWASP's floor is 19 MiB with two passes.
+ARGON2_MEMORY_KIB = 32 * 1024
+ARGON2_PASSES = 2
+ARGON2_LANES = 1
+PASSWORDS_HASHING_MAX = 2
+PASSWORDS_WAITING_MAX = 50
+BCRYPT_BYTES_MAX = 72
+COMMON_PASSWORDS_FILE = "common_passwords.txt"
+LOOK_ALIKES = str.maketrans("@4031!5$7", "aaoeiisst")
+
+T = TypeVar("T")
+
+
+class OldBcryptHasher(BcryptHasher):
+    """Verifies hashes of earlier systems, which looked at the first 72 bytes only."""
+
+    def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002 - the library's name
+        encoded = password.encode() if isinstance(password, str) else password
+        return super().verify(encoded[:BCRYPT_BYTES_MAX], hash)
+
+
+def station_hasher(
+    *,
+    memory_kib: int = ARGON2_MEMORY_KIB,
+    passes: int = ARGON2_PASSES,
+    lanes: int = ARGON2_LANES,
+) -> PasswordHasher:
+    """Return argon2id for new hashes, with bcrypt still read and replaced at login."""
+    argon2 = Argon2Hasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
+    return PasswordHash((argon2, OldBcryptHasher()))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a password was right, and a new hash if the stored one is outdated."""
+
+    matches: bool
+    replacement: str | None = None
+
+
+class Passwords:
+    """Works on at most ``passwords_hashing_max`` at a time; with ``passwords_waiting_max`` in line, the next is ``Busy``."""
+
+    def __init__(
+        self,
+        hasher: PasswordHasher | None = None,
+        *,
+        passwords_hashing_max: int = PASSWORDS_HASHING_MAX,
+        passwords_waiting_max: int = PASSWORDS_WAITING_MAX,
+    ) -> None:
+        self._hasher = hasher or station_hasher()
+        self._nobodys_hash = self._hasher.hash("nobody has this password")
+        self._limiter = anyio.CapacityLimiter(passwords_hashing_max)
+        self._inside_max = passwords_hashing_max + passwords_waiting_max
+        self._inside = 0
+
+    async def hash(self, password: str) -> str:
+        """Return the password's hash. Raises ``Busy``."""
+        return await self._in_thread(lambda: self._hasher.hash(password))
+
+    async def verify(self, password: str, stored_hash: str | None) -> Verdict:
+        """Check a password; without a hash (no such user) do the same work and say no. Raises ``Busy``."""
+        return await self._in_thread(lambda: self._check(password, stored_hash))
+
+    def _check(self, password: str, stored_hash: str | None) -> Verdict:
+        try:
+            right, replacement = self._hasher.verify_and_update(
+                password, stored_hash or self._nobodys_hash
+            )
+        except UnknownHashError:
+            return Verdict(matches=False)
+        return Verdict(right and stored_hash is not None, replacement if stored_hash else None)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._inside >= self._inside_max:
+            raise Busy("Too many logins at once; try again in a moment.")
+        self._inside += 1
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        finally:
+            self._inside -= 1
+
+
+def check_new_password(password: str, *own_names: str | None) -> None:
+    """Return if the password may be used. Raises ``Invalid`` when it is short, common or the user's own name."""
+    if len(password) < PASSWORD_CHARACTERS_MIN:
+        raise refused(f"must have at least {PASSWORD_CHARACTERS_MIN} characters")
+    folded = password.casefold()
+    if any(name is not None and folded == name.casefold() for name in own_names):
+        raise refused("must not be the e-mail address or the username")
+    if any(form in common_passwords() for form in base_forms(folded)):
+        raise refused("is one of the common passwords that are tried first")
+
+
+def refused(reason: str) -> Invalid:
+    return Invalid(
+        f"password: {reason}.",
+        code="weak_password",
+        errors=[{"loc": ["body", "password"], "msg": reason, "type": "weak_password"}],
+    )
+
+
+def base_forms(folded: str) -> set[str]:
+    """Return what people started from: without digits and marks at the ends, and with letters for look-alikes."""
+    plain = folded.translate(LOOK_ALIKES)
+    forms = {
+        folded,
+        folded.strip(),
+        plain,
+        trim(folded),
+        trim(plain),
+        trim(trim(folded).translate(LOOK_ALIKES)),
+    }
+    return forms - {""}
+
+
+def trim(text: str) -> str:
+    """Cut off what is no letter, at both ends."""
+    first = next((index for index, letter in enumerate(text) if letter.isalpha()), len(text))
+    last = next(
+        (index for index in range(len(text), first, -1) if text[index - 1].isalpha()), first
+    )
+    return text[first:last]
+
+
+@cache
+def common_passwords() -> frozenset[str]:
+    """Return the bundled list: whole passwords and the words that common ones are made from, in lower case."""
+    listed = resources.files("fieldstation.domains.identity").joinpath(COMMON_PASSWORDS_FILE)
+    return frozenset(listed.read_text(encoding="utf-8").split("\n")) - {""}

@@ -1,0 +1,76 @@
+"""Issues tickets for sockets, which cannot send headers, and redeems each once."""
+
+from datetime import timedelta
+
+from fieldstation.core.clock import Clock
+from fieldstation.core.ids import new_id
+from fieldstation.db.database import Database, Session
+from fieldstation.domains.audit.schemas import Actor
+from fieldstation.domains.identity import errors
+from fieldstation.domains.identity.models import SocketTicket
+from fieldstation.domains.identity.queries import credentials as queries
+from fieldstation.domains.identity.schemas.callers import Caller, Role
+from fieldstation.domains.identity.schemas.credentials import TicketRead
+from fieldstation.domains.identity.service.tokens import digest_of, new_secret
+
+
+def issue(session: Session, caller: Caller, *, clock: Clock, lifetime_s: int) -> TicketRead:
+    """Keep what the caller may do for whoever brings the ticket within ``lifetime_s``."""
+    secret, now = new_secret(), clock.now()
+    queries.add(
+        session,
+        SocketTicket(
+            id=new_id(),
+            token_hash=digest_of(secret),
+            organization_id=caller.organization_id,
+            user_id=caller.user_id,
+            device_id=caller.device_id,
+            role=caller.role,
+            superuser=caller.superuser,
+            scopes=sorted(caller.scopes),
+            subjects=sorted(caller.subjects),
+            created_at=now,
+            expires_at=now + timedelta(seconds=lifetime_s),
+            caller_expires_at=caller.expires_at,
+        ),
+    )
+    return TicketRead(ticket=secret, expires_in=lifetime_s)
+
+
+async def redeem(database: Database, ticket: str, *, clock: Clock, peer: str | None) -> Caller:
+    """Return the ticket's caller; the ticket is gone afterwards.
+
+    Raises ``Unauthenticated`` when it is unknown, used, expired or its caller was revoked meanwhile.
+    """
+    async with database.transaction() as session:
+        found = await queries.ticket(session, digest_of(ticket))
+        taken = found is not None and await queries.take_ticket(session, found.id)
+        revoked = found is not None and await queries.any_revoked(
+            session, found.subjects, since=found.created_at
+        )
+    if found is None or not taken or revoked or is_late(found, clock):
+        raise errors.bad_credential()
+    return ticket_caller(found, peer)
+
+
+def is_late(ticket: SocketTicket, clock: Clock) -> bool:
+    ends = [ticket.expires_at, *filter(None, [ticket.caller_expires_at])]
+    return min(ends) <= clock.now()
+
+
+def ticket_caller(ticket: SocketTicket, peer: str | None) -> Caller:
+    if ticket.user_id is not None:
+        actor = Actor("user", ticket.user_id, peer)
+    else:
+        actor = Actor("device", ticket.device_id, peer)
+    return Caller(
+        organization_id=ticket.organization_id,
+        user_id=ticket.user_id,
+        device_id=ticket.device_id,
+        scopes=frozenset(ticket.scopes),
+        superuser=ticket.superuser,
+        subjects=frozenset(ticket.subjects),
+        expires_at=ticket.caller_expires_at,
+        actor=actor,
+        role=None if ticket.role is None else Role(ticket.role),
+    )

@@ -1,0 +1,123 @@
+"""Replays the intake log to a socket that was away, up to where its live queue begins."""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from fieldstation.core.clock import us_to_rfc3339
+from fieldstation.domains.live.cursor import Cursor
+from fieldstation.domains.live.hub import Hub, Subscriber, encode_frame
+from fieldstation.domains.telemetry.ports import (
+    VARIANT_SHIFT,
+    LoggedBatch,
+    ReadingStore,
+    SeriesRow,
+)
+
+BATCHES_PER_READ = 64
+
+
+async def resume(
+    hub: Hub, store: ReadingStore, subscriber: Subscriber, since: Cursor
+) -> AsyncIterator[bytes]:
+    """Yield every frame behind ``since``; when it ends, the subscriber's queue goes on without gap or repeat.
+
+    What the log no longer has is announced first, as a ``gap`` frame. Raises ``Busy``.
+    """
+    if await is_too_old(store, since):
+        yield msgspec.json.encode({"type": "gap", "dropped": None, "cursor": hub.cursor.text()})
+    replay = Replay(store, subscriber, since)
+    while await replay.read():
+        for frame in replay.frames():
+            yield frame
+    hub.subscribe(subscriber)
+    begin = hub.cursor
+    while not replay.reached(begin) and await replay.read():
+        for frame in replay.frames(until=begin):
+            yield frame
+
+
+async def is_too_old(store: ReadingStore, since: Cursor) -> bool:
+    """Tell whether batches behind the cursor were trimmed already."""
+    bounds = await store.log_bounds()
+    return any(
+        node in bounds and seq + 1 < bounds[node][0] for node, seq in since.positions.items()
+    )
+
+
+class Replay:
+    """Walks the log from a cursor on."""
+
+    def __init__(self, store: ReadingStore, subscriber: Subscriber, since: Cursor) -> None:
+        self._store = store
+        self._subscriber = subscriber
+        self._indexes = dict(since.indexes)
+        self._node_id = since.node_id
+        self._position = {
+            node: seq if self._indexes.get(node, -1) < 0 else seq - 1
+            for node, seq in since.positions.items()
+        }
+        self._batches: list[LoggedBatch] = []
+        self._series: dict[int, SeriesRow] = {}
+
+    def reached(self, end: Cursor) -> bool:
+        """Tell whether this node's part is read up to ``end``."""
+        return self._position.get(self._node_id, 0) >= end.positions.get(self._node_id, 0)
+
+    async def read(self) -> bool:
+        """Read the next batches with their series; False when there are none."""
+        self._batches = await self._store.batches_after(
+            self._position, batches_max=BATCHES_PER_READ
+        )
+        unknown = {
+            series_id
+            for batch in self._batches
+            for series_id in batch.readings.series_id
+            if series_id not in self._series
+        }
+        for row in await self._store.series_by_id(list(unknown)) if unknown else ():
+            self._series[row.id] = row
+        return bool(self._batches)
+
+    def frames(self, until: Cursor | None = None) -> list[bytes]:
+        """Return the frames that were just read; of this node none behind ``until``."""
+        found: list[bytes] = []
+        for batch in self._batches:
+            last = None if until is None else until.positions.get(batch.node_id)
+            if batch.node_id == self._node_id and last is not None and batch.seq > last:
+                self._position[batch.node_id] = last
+                continue
+            found.extend(self._frames_of(batch))
+            self._position[batch.node_id] = batch.seq
+        return found
+
+    def _frames_of(self, batch: LoggedBatch) -> list[bytes]:
+        seen = self._indexes.pop(batch.node_id, -1) if self._resumes_inside(batch) else -1
+        self._indexes.pop(batch.node_id, None)
+        timestamp = us_to_rfc3339(batch.committed_us)
+        cursor = Cursor({**self._position, batch.node_id: batch.seq}, node_id=batch.node_id)
+        frames = []
+        for position, series_id in enumerate(batch.readings.series_id):
+            row = self._series.get(series_id)
+            if position <= seen or row is None or not self._is_wanted(row):
+                continue
+            variant = row.variants[batch.readings.flags[position] >> VARIANT_SHIFT]
+            frames.append(
+                encode_frame(
+                    batch.readings,
+                    position,
+                    key=row.key,
+                    variant=variant,
+                    timestamp=timestamp,
+                    cursor=cursor.text({batch.node_id: position}),
+                )
+            )
+        return frames
+
+    def _resumes_inside(self, batch: LoggedBatch) -> bool:
+        return self._position.get(batch.node_id, 0) == batch.seq - 1
+
+    def _is_wanted(self, row: SeriesRow) -> bool:
+        return row.key.organization_id == self._subscriber.organization_id and (
+            self._subscriber.wants(row.key)
+        )

@@ -1,0 +1,47 @@
+"""Who may send and read readings."""
+
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from fieldstation.core.errors import Forbidden, NotFound
+from fieldstation.domains.devices import service as devices
+from fieldstation.domains.identity.access import (
+    Caller,
+    caller_from_headers,
+    peer_of,
+    require,
+)
+
+Reader = Annotated[Caller, Depends(require("telemetry:read", "device"))]
+WRITE_SCOPE = "telemetry:write"
+
+
+async def sender_of(request: Request, device_id: str) -> str:
+    """Return the organization of the device that a request may write to, without a database access for devices.
+
+    Raises ``Unauthenticated``, ``Forbidden``, ``NotFound`` (also for another's device) or ``Busy``.
+    """
+    state = request.app.state
+    header = request.headers.get("authorization")
+    if header is not None and header.startswith("Bearer fsd_"):
+        principal = state.authenticator.cached(header[7:])
+        if principal is not None and principal.id == device_id:
+            return principal.standings[0].organization_id
+    caller = await caller_from_headers(
+        request.headers,
+        authenticator=state.authenticator,
+        settings=state.settings,
+        method=request.method,
+        peer=peer_of(request),
+    )
+    if caller.device_id is not None:
+        if caller.device_id != device_id:
+            raise NotFound(devices.NO_DEVICE)
+        return caller.organization_id
+    if WRITE_SCOPE not in caller.scopes:
+        raise Forbidden(f"This needs the scope {WRITE_SCOPE}.", scope=WRITE_SCOPE)
+    async with state.database.reading() as session:
+        await devices.require_device(session, caller.scope, device_id)
+    return caller.organization_id

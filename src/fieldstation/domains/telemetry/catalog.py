@@ -1,0 +1,115 @@
+"""The series this node writes to, in memory: per device, looked up by the names its readings use."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from fieldstation.domains.telemetry.anomalies import Detector
+from fieldstation.domains.telemetry.ports import (
+    VARIANT_SHIFT,
+    ReadingStore,
+    SeriesKey,
+    SeriesRow,
+    Variant,
+)
+
+DEVICES_MAX = 50_000
+
+
+class Series:
+    """One series as the writer knows it; ``id`` is 0 until it is committed."""
+
+    __slots__ = ("assigned_us", "detector", "id", "key", "last_us", "variant_flags", "variants")
+
+    def __init__(self, key: SeriesKey) -> None:
+        self.key = key
+        self.id = 0
+        self.last_us = 0
+        self.assigned_us = 0
+        self.detector = Detector()
+        self.variants: list[Variant] = []
+        self.variant_flags: dict[tuple[str | None, str | None, str], int] = {}
+
+    def adopt(self, row: SeriesRow) -> None:
+        """Take over what is committed."""
+        self.id = row.id
+        self.last_us = max(self.last_us, row.last_us or 0)
+        for number, variant in enumerate(row.variants):
+            self.add_variant(number, variant)
+
+    def add_variant(self, number: int, variant: Variant) -> None:
+        while len(self.variants) <= number:
+            self.variants.append(variant)
+        self.variants[number] = variant
+        self.variant_flags[variant] = number << VARIANT_SHIFT
+
+
+class DeviceSeries:
+    """The series of one device; ``by_name`` also holds the spellings that its readings used."""
+
+    __slots__ = ("by_key", "by_name", "device_id", "organization_id")
+
+    def __init__(self, organization_id: str, device_id: str) -> None:
+        self.organization_id = organization_id
+        self.device_id = device_id
+        self.by_key: dict[tuple[str, str], Series] = {}
+        self.by_name: dict[tuple[str | None, str | None], Series] = {}
+
+    def find_or_plan(self, sensor_type: str, sensor_id: str, *, series_max: int) -> Series | None:
+        """Return the series, planned but not yet committed if it is new; None when the device has too many."""
+        key = (sensor_type, sensor_id)
+        series = self.by_key.get(key)
+        if series is None and len(self.by_key) < series_max:
+            series = Series(SeriesKey(self.organization_id, self.device_id, *key))
+            self.by_key[key] = series
+        return series
+
+
+class Catalog:
+    """Keeps the most recently used devices' series; the rest is read again from the store when needed."""
+
+    def __init__(self, store: ReadingStore, *, devices_max: int = DEVICES_MAX) -> None:
+        self._store = store
+        self._devices: OrderedDict[str, DeviceSeries] = OrderedDict()
+        self._devices_max = devices_max
+
+    def cached(self, device_id: str) -> DeviceSeries | None:
+        """Return a device's series if they are in memory."""
+        return self._devices.get(device_id)
+
+    async def load(self, organization_id: str, device_id: str) -> DeviceSeries:
+        """Return a device's series, from the store if need be. Raises ``Busy``."""
+        found = self._devices.get(device_id)
+        if found is not None:
+            self._devices.move_to_end(device_id)
+            return found
+        rows = await self._store.find_series(organization_id, device_ids=[device_id])
+        return self._devices.get(device_id) or self._keep(organization_id, device_id, rows)
+
+    def forget(self, device_id: str) -> None:
+        """Drop a device that was deleted."""
+        self._devices.pop(device_id, None)
+
+    async def commit_planned(self, planned: Sequence[Series]) -> None:
+        """Create the series that have no id yet. Raises ``Busy``."""
+        rows = await self._store.resolve_series([series.key for series in planned])
+        for series, row in zip(planned, rows, strict=True):
+            series.adopt(row)
+
+    async def commit_variants(self, wanted: Sequence[tuple[Series, Variant]]) -> None:
+        """Number the variants that are new to their series. Raises ``Busy``."""
+        numbers = await self._store.resolve_variants([(s.id, variant) for s, variant in wanted])
+        for (series, variant), number in zip(wanted, numbers, strict=True):
+            series.add_variant(number, variant)
+
+    def _keep(
+        self, organization_id: str, device_id: str, rows: Sequence[SeriesRow]
+    ) -> DeviceSeries:
+        device = DeviceSeries(organization_id, device_id)
+        for row in rows:
+            series = Series(row.key)
+            series.adopt(row)
+            device.by_key[(row.key.sensor_type, row.key.sensor_id)] = series
+        self._devices[device_id] = device
+        if len(self._devices) > self._devices_max:
+            self._devices.popitem(last=False)
+        return device

@@ -1,0 +1,349 @@
+"""The bounded queue between every door and the writer: decoded readings in columns, group by group."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from fieldstation.core.clock import Clock
+from fieldstation.core.errors import Busy
+from fieldstation.core.settings import TelemetrySettings
+from fieldstation.domains.telemetry.catalog import DeviceSeries, Series
+from fieldstation.domains.telemetry.payloads import (
+    Incoming,
+    Rejection,
+    check_labels,
+    check_time,
+    check_value,
+    encode_metadata,
+    parse_time,
+)
+from fieldstation.domains.telemetry.ports import (
+    FLAG_DETAIL,
+    Detail,
+    Kind,
+    Refusal,
+    Variant,
+)
+
+ORGANIZATION_SHARE = 0.5
+BY_NAME_FACTOR_MAX = 4
+FULL = "The intake queue is full; nothing of this was stored, send it again in a moment."
+
+
+class CountedReceipt(Protocol):
+    """A connection that only needs to know how many of its messages are committed."""
+
+    def settle(self, count: int) -> None: ...
+
+    def fail(self) -> None: ...
+
+
+class Heartbeat(NamedTuple):
+    """A sign of life that is committed with the readings around it."""
+
+    organization_id: str
+    device_id: str
+    payload: bytes
+    received_us: int
+
+
+@dataclass(slots=True)
+class Waiter:
+    """One request: its readings stand at ``[start, start + count)`` of the group."""
+
+    future: asyncio.Future[bytes]
+    start: int
+    count: int
+
+
+@dataclass(slots=True)
+class Group:
+    """What will be committed together; the columns run in parallel, the rest is sparse."""
+
+    series: list[Series] = field(default_factory=list)
+    ts_us: list[int] = field(default_factory=list)
+    value: list[float] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)
+    details: dict[int, Detail] = field(default_factory=dict)
+    new_variants: dict[int, Variant] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
+    heartbeats: list[Heartbeat] = field(default_factory=list)
+    counted: dict[CountedReceipt, int] = field(default_factory=dict)
+    waiters: list[Waiter] = field(default_factory=list)
+    by_organization: dict[str, int] = field(default_factory=dict)
+    entries: int = 0
+    scored: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ts_us)
+
+    def without_waiters(self) -> "Group":
+        """Return what must be tried again when a commit failed: all but the requests, who were told."""
+        dropped = {
+            index
+            for waiter in self.waiters
+            for index in range(waiter.start, waiter.start + waiter.count)
+        }
+        kept = [index for index in range(len(self)) if index not in dropped]
+        return Group(
+            series=[self.series[index] for index in kept],
+            ts_us=[self.ts_us[index] for index in kept],
+            value=[self.value[index] for index in kept],
+            flags=[self.flags[index] for index in kept],
+            details={n: self.details[i] for n, i in enumerate(kept) if i in self.details},
+            new_variants={
+                n: self.new_variants[i] for n, i in enumerate(kept) if i in self.new_variants
+            },
+            refusals=self.refusals,
+            heartbeats=self.heartbeats,
+            counted=self.counted,
+            scored=self.scored,
+        )
+
+
+class Intake:
+    """Takes readings from the doors; full means ``Busy`` for everybody, or for one organization over its half."""
+
+    def __init__(self, settings: TelemetrySettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._groups: deque[Group] = deque()
+        self._open = Group()
+        self._waiting = asyncio.Event()
+        self._by_organization: dict[str, int] = {}
+        self._wakers: list[Callable[[], None]] = []
+        self._share_max = int(settings.queue_readings_max * ORGANIZATION_SHARE)
+        self._low_water = settings.queue_readings_max // 2
+        self.queued = 0
+        self.refused_full = 0
+
+    def has_room(self, organization_id: str) -> bool:
+        """Whether anything more of this organization is taken now."""
+        return (
+            self.queued < self._settings.queue_readings_max
+            and self._by_organization.get(organization_id, 0) < self._share_max
+        )
+
+    def when_ready(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once there is room again."""
+        self._wakers.append(wake)
+
+    def offer(
+        self,
+        device: DeviceSeries,
+        readings: Sequence[Incoming],
+        *,
+        protocol: str,
+        positions: Sequence[int] | None = None,
+    ) -> tuple[int, int, list[Rejection]]:
+        """Put readings into the open group: ``(start, count, rejected)``.
+
+        Raises ``Busy`` when the queue has no room for all of them; then none is taken.
+        The caller adds the receipt: ``wait_for`` or ``count_for``, in the same turn of the loop.
+        """
+        group = self._open
+        if group.entries and len(group) + len(readings) > self._settings.batch_readings_max:
+            group = self._next_group()
+        self._make_sure_of_room(device.organization_id, len(readings))
+        start = len(group.ts_us)
+        rejected = self._append_all(group, device, readings, protocol)
+        if rejected and positions is not None:
+            rejected = [fault._replace(index=positions[fault.index]) for fault in rejected]
+        taken = len(group.ts_us) - start
+        self._account(group, device.organization_id, taken)
+        return start, taken, rejected
+
+    def wait_for(self, start: int, count: int) -> asyncio.Future[bytes]:
+        """Return the future of what ``offer`` just put: one ``Outcome`` a reading, after the commit."""
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._open.waiters.append(Waiter(future, start, count))
+        self._open.entries += 1
+        self._waiting.set()
+        return future
+
+    def count_for(self, receipt: CountedReceipt) -> None:
+        """Settle one message of ``receipt`` when the open group is committed."""
+        counted = self._open.counted
+        counted[receipt] = counted.get(receipt, 0) + 1
+        self._open.entries += 1
+        self._waiting.set()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Keep a message that cannot be stored as readings, in the same commit; ask ``has_room`` first."""
+        self._open.refusals.append(refusal)
+        self._account(self._open, refusal.organization_id, 1)
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Keep a sign of life, in the same commit; ask ``has_room`` first."""
+        self._open.heartbeats.append(heartbeat)
+        self._account(self._open, heartbeat.organization_id, 1)
+
+    async def take(self) -> Group:
+        """Wait for the next group; from then on it is the writer's."""
+        while True:
+            if self._groups:
+                return self._groups.popleft()
+            if self._open.entries:
+                group, self._open = self._open, Group()
+                return group
+            self._waiting.clear()
+            await self._waiting.wait()
+
+    def done(self, group: Group) -> None:
+        """Give back the room of a group that is committed or given up, and wake who waited for it."""
+        for organization_id, count in group.by_organization.items():
+            left = self._by_organization[organization_id] - count
+            if left > 0:
+                self._by_organization[organization_id] = left
+            else:
+                del self._by_organization[organization_id]
+            self.queued -= count
+        if self._wakers and self.queued <= self._low_water:
+            wakers, self._wakers = self._wakers, []
+            for wake in wakers:
+                wake()
+
+    def _append_all(
+        self, group: Group, device: DeviceSeries, readings: Sequence[Incoming], protocol: str
+    ) -> list[Rejection]:
+        now_us = self._clock.now_us()
+        by_name = device.by_name
+        rejected: list[Rejection] = []
+        for index, reading in enumerate(readings):
+            name = (reading.sensor_type or reading.reading_type, reading.sensor_id)
+            series = by_name.get(name)
+            value = reading.value
+            time = reading.timestamp
+            plain = (
+                series is not None
+                and type(value) is float
+                and value - value == 0.0
+                and reading.metadata is None
+            )
+            if not plain:
+                fault = self._append_unusual(group, device, reading, now_us + index, protocol)
+                if fault is not None:
+                    rejected.append(fault._replace(index=index))
+                continue
+            assert series is not None
+            if time is None:
+                ts_us = assign_time(series, now_us + index)
+            else:
+                found = parse_time(time)
+                fault = check_time(found, now_us)
+                if fault is not None:
+                    rejected.append(fault._replace(index=index))
+                    continue
+                ts_us = found or 0
+            flags = series.variant_flags.get((reading.unit, reading.origin, protocol))
+            if flags is None:
+                fault = self._append_unusual(group, device, reading, now_us + index, protocol)
+                if fault is not None:
+                    rejected.append(fault._replace(index=index))
+                continue
+            group.series.append(series)
+            group.ts_us.append(ts_us)
+            group.value.append(value)
+            group.flags.append(flags)
+        return rejected
+
+    def _append_unusual(
+        self, group: Group, device: DeviceSeries, reading: Incoming, now_us: int, protocol: str
+    ) -> Rejection | None:
+        """Append a reading with a new name, label or time, a text, a boolean or metadata; or say why not."""
+        fault = check_labels(reading) or check_value(reading.value)
+        if fault is not None:
+            return fault
+        metadata = None if not reading.metadata else encode_metadata(reading.metadata)
+        if isinstance(metadata, Rejection):
+            return metadata
+        given_us = None if reading.timestamp is None else parse_time(reading.timestamp)
+        if reading.timestamp is not None:
+            fault = check_time(given_us, now_us)
+            if fault is not None:
+                return fault
+        series = self._find_series(device, reading)
+        if series is None:
+            most = self._settings.series_per_device_max
+            return Rejection(0, "too_many_series", f"A device has at most {most} series.")
+        append_checked(
+            group,
+            series,
+            reading,
+            ts_us=assign_time(series, now_us) if given_us is None else given_us,
+            metadata=metadata,
+            variant=Variant(reading.unit, reading.origin, protocol),
+        )
+        return None
+
+    def _find_series(self, device: DeviceSeries, reading: Incoming) -> Series | None:
+        most = self._settings.series_per_device_max
+        name = (reading.sensor_type or reading.reading_type, reading.sensor_id)
+        sensor_type = (name[0] or "").strip().lower()
+        series = device.find_or_plan(sensor_type, name[1] or sensor_type, series_max=most)
+        if series is not None:
+            if len(device.by_name) >= most * BY_NAME_FACTOR_MAX:
+                device.by_name.clear()
+            device.by_name[name] = series
+        return series
+
+    def _make_sure_of_room(self, organization_id: str, count: int) -> None:
+        if (
+            self.queued + count > self._settings.queue_readings_max
+            or self._by_organization.get(organization_id, 0) + count > self._share_max
+        ):
+            self.refused_full += 1
+            raise Busy(FULL, code="queue_full")
+
+    def _account(self, group: Group, organization_id: str, count: int) -> None:
+        if count:
+            mine = group.by_organization
+            mine[organization_id] = mine.get(organization_id, 0) + count
+            queued = self._by_organization
+            queued[organization_id] = queued.get(organization_id, 0) + count
+            self.queued += count
+
+    def _next_group(self) -> Group:
+        self._groups.append(self._open)
+        self._open = Group()
+        return self._open
+
+
+def assign_time(series: Series, now_us: int) -> int:
+    """Return a time of receipt that is new to the series: strictly behind every one assigned before."""
+    ts_us = now_us if now_us > series.assigned_us else series.assigned_us + 1
+    if ts_us == series.last_us:
+        ts_us += 1
+    series.assigned_us = ts_us
+    return ts_us
+
+
+def append_checked(
+    group: Group,
+    series: Series,
+    reading: Incoming,
+    *,
+    ts_us: int,
+    metadata: bytes | None,
+    variant: Variant,
+) -> None:
+    value = reading.value
+    flags = series.variant_flags.get(variant)
+    position = len(group.ts_us)
+    if flags is None:
+        group.new_variants[position] = variant
+        flags = 0
+    text = value if isinstance(value, str) else None
+    if text is not None:
+        flags |= Kind.TEXT
+    elif isinstance(value, bool):
+        flags |= Kind.BOOLEAN
+    if text is not None or metadata is not None:
+        flags |= FLAG_DETAIL
+        group.details[position] = Detail(text=text, metadata=metadata)
+    group.series.append(series)
+    group.ts_us.append(ts_us)
+    group.value.append(0.0 if isinstance(value, str) else float(value))
+    group.flags.append(flags)

@@ -1,0 +1,155 @@
+"""The tables of the telemetry database, as SQLAlchemy Core tables on ``telemetry_metadata``.
+
+Instants are BIGINT microseconds since the epoch; ``minute`` is ``ts // 60_000_000`` and ``hour`` is ``minute // 60``.
+Nothing here refers to the station database, and no statement joins the two.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from fieldstation.db.base import ID_LENGTH, telemetry_metadata
+from fieldstation.domains.telemetry.ports import FLAG_ANOMALY
+
+NODE_ID_LENGTH = 64
+SENSOR_TYPE_LENGTH = 50
+SENSOR_ID_LENGTH = 100
+LABEL_LENGTH = 20
+PROTOCOL_LENGTH = 20
+TOPIC_LENGTH = 1024
+ERROR_LENGTH = 64
+
+series = Table(
+    "series",
+    telemetry_metadata,
+    # AUTOINCREMENT: an id that was deleted never names another series.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("organization_id", String(ID_LENGTH), nullable=False),
+    Column("device_id", String(ID_LENGTH), nullable=False),
+    Column("sensor_type", String(SENSOR_TYPE_LENGTH), nullable=False),
+    Column("sensor_id", String(SENSOR_ID_LENGTH), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    UniqueConstraint("organization_id", "device_id", "sensor_type", "sensor_id"),
+    sqlite_autoincrement=True,
+)
+
+series_variant = Table(
+    "series_variant",
+    telemetry_metadata,
+    Column("series_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("unit", String(LABEL_LENGTH)),
+    Column("origin", String(LABEL_LENGTH)),
+    Column("source_protocol", String(PROTOCOL_LENGTH), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Which hours hold readings of a series: one row per series and hour lets every query skip the empty ones.
+series_hour = Table(
+    "series_hour",
+    telemetry_metadata,
+    Column("series_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+# The two INTEGER columns stand together: PostgreSQL then pads nothing and a row takes 32 bytes, not 40.
+reading = Table(
+    "reading",
+    telemetry_metadata,
+    Column("minute", Integer, nullable=False),
+    Column("flags", Integer, nullable=False),
+    Column("series_id", BigInteger, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("value", Double, nullable=False),
+    PrimaryKeyConstraint("minute", "series_id", "ts"),
+    sqlite_with_rowid=False,
+)
+
+# Anomalies are rare, so finding them by series costs the intake next to nothing.
+IS_ANOMALY = f"(flags & {FLAG_ANOMALY}) <> 0"
+Index(
+    "ix_reading_anomaly",
+    reading.c.series_id,
+    reading.c.ts,
+    sqlite_where=text(IS_ANOMALY),
+    postgresql_where=text(IS_ANOMALY),
+)
+
+reading_detail = Table(
+    "reading_detail",
+    telemetry_metadata,
+    Column("minute", Integer, nullable=False),
+    Column("series_id", BigInteger, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("text", Text),
+    Column("metadata", LargeBinary),
+    Column("score", Double),
+    PrimaryKeyConstraint("minute", "series_id", "ts"),
+    sqlite_with_rowid=False,
+)
+
+# ``accepted_total`` runs on from entry to entry: with the newest one kept, counting readings costs nothing.
+intake_batch = Table(
+    "intake_batch",
+    telemetry_metadata,
+    Column("node_id", String(NODE_ID_LENGTH), nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("committed_at", BigInteger, nullable=False),
+    Column("accepted_total", BigInteger, nullable=False),
+    Column("readings", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("node_id", "seq"),
+)
+
+last_value = Table(
+    "last_value",
+    telemetry_metadata,
+    Column("series_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("flags", Integer, nullable=False),
+    Column("text", Text),
+    Column("received_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Up to which log entry of a node the saved last values hold.
+intake_cursor = Table(
+    "intake_cursor",
+    telemetry_metadata,
+    Column("node_id", String(NODE_ID_LENGTH), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+)
+
+refusal = Table(
+    "refusal",
+    telemetry_metadata,
+    Column("id", String(ID_LENGTH), primary_key=True),
+    Column("organization_id", String(ID_LENGTH), nullable=False),
+    Column("device_id", String(ID_LENGTH), nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("topic", String(TOPIC_LENGTH), nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("error", String(ERROR_LENGTH), nullable=False),
+    Column("detail", Text, nullable=False),
+)
+Index("ix_refusal_device", refusal.c.organization_id, refusal.c.device_id, refusal.c.id)
+
+# Amounts that no other row tells, such as how many readings were deleted.
+tally = Table(
+    "tally",
+    telemetry_metadata,
+    Column("name", String(32), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+)

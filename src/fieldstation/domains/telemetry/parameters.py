@@ -1,0 +1,108 @@
+"""What the reading routes take: filters, pages, buckets, and the store they ask."""
+
+from typing import Annotated
+
+from fastapi import Depends, Query
+from starlette.requests import HTTPConnection
+
+from fieldstation.domains.telemetry import service
+from fieldstation.domains.telemetry.last_values import LastValues
+from fieldstation.domains.telemetry.ports import Order, ReadingStore
+from fieldstation.domains.telemetry.schemas import Fill, SortOrder
+from fieldstation.domains.telemetry.service import (
+    BucketRequest,
+    ReadingFilter,
+    ReadingPage,
+)
+from fieldstation.web.dependencies import TheClock
+
+Names = Annotated[list[str] | None, Query(max_length=100)]
+Instant = Annotated[
+    str | None, Query(max_length=40, description="RFC 3339, or epoch s, ms, µs, ns by magnitude.")
+]
+Flagged = Annotated[bool | None, Query(description="Only readings flagged as anomalies.")]
+
+
+def the_store(connection: HTTPConnection) -> ReadingStore:
+    return connection.app.state.store
+
+
+def the_last_values(connection: HTTPConnection) -> LastValues:
+    return connection.app.state.last_values
+
+
+def query_filter(
+    device_id: Annotated[Names, Query(description="Repeatable.")] = None,
+    sensor_type: Annotated[Names, Query(description="Repeatable.")] = None,
+    reading_type: Annotated[Names, Query(description="Another name of `sensor_type`.")] = None,
+    sensor_id: Annotated[Names, Query(description="Repeatable.")] = None,
+    start: Instant = None,
+    end: Instant = None,
+    anomaly: Flagged = None,
+) -> ReadingFilter:
+    types = [*(sensor_type or ()), *(reading_type or ())]
+    return ReadingFilter(
+        device_ids=None if device_id is None else tuple(device_id),
+        sensor_types=tuple(name.lower() for name in types) or None,
+        sensor_ids=None if sensor_id is None else tuple(sensor_id),
+        start_us=service.read_time("start", start),
+        end_us=service.read_time("end", end),
+        only_anomalies=bool(anomaly),
+    )
+
+
+def device_filter(
+    device_id: str,
+    sensor_type: Annotated[Names, Query(description="Repeatable.")] = None,
+    reading_type: Annotated[Names, Query(description="Another name of `sensor_type`.")] = None,
+    sensor_id: Annotated[Names, Query(description="Repeatable.")] = None,
+    start: Instant = None,
+    end: Instant = None,
+    anomaly: Flagged = None,
+) -> ReadingFilter:
+    return query_filter([device_id], sensor_type, reading_type, sensor_id, start, end, anomaly)
+
+
+def reading_page(
+    order: Annotated[SortOrder, Query(description="By time.")] = SortOrder.DESC,
+    limit: Annotated[
+        int, Query(ge=1, le=service.READINGS_PAGE_MAX, description="Readings on this page.")
+    ] = service.READINGS_PAGE_DEFAULT,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
+    ] = None,
+) -> ReadingPage:
+    oldest_first = order is SortOrder.ASC
+    return ReadingPage(
+        order=Order.OLDEST_FIRST if oldest_first else Order.NEWEST_FIRST,
+        limit=limit,
+        cursor=cursor,
+    )
+
+
+def bucket_request(
+    clock: TheClock,
+    interval: Annotated[
+        str | None,
+        Query(max_length=10, description="Answer with buckets: `30s`, `5m`, `1h`, `1d`, `1w`."),
+    ] = None,
+    aggregate: Annotated[
+        str,
+        Query(
+            max_length=100,
+            description="Of avg, min, max, sum, count, first, last, stddev; with commas.",
+        ),
+    ] = "avg",
+    fill: Annotated[Fill, Query(description="What empty buckets hold.")] = Fill.NONE,
+) -> BucketRequest | None:
+    if interval is None:
+        return None
+    return BucketRequest(interval=interval, aggregate=aggregate, fill=fill, now_us=clock.now_us())
+
+
+Store = Annotated[ReadingStore, Depends(the_store)]
+Latest = Annotated[LastValues, Depends(the_last_values)]
+QueryFilter = Annotated[ReadingFilter, Depends(query_filter)]
+DeviceFilter = Annotated[ReadingFilter, Depends(device_filter)]
+Paging = Annotated[ReadingPage, Depends(reading_page)]
+Bucketing = Annotated[BucketRequest | None, Depends(bucket_request)]

@@ -1,0 +1,236 @@
+"""Reads what devices send: JSON bodies into ``Incoming`` readings, the unreadable ones told apart one by one."""
+
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from fieldstation.core.errors import Invalid, Malformed
+from fieldstation.core.limits import JSON_DEPTH_MAX
+
+METADATA_BYTES_MAX = 4096
+TEXT_BYTES_MAX = 1024
+LABEL_CHARACTERS_MAX = 20
+SENSOR_TYPE_CHARACTERS_MAX = 50
+SENSOR_ID_CHARACTERS_MAX = 100
+EARLIEST_US = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+AHEAD_US_MAX = 86_400 * 1_000_000
+
+Value = bool | float | str
+Time = int | float | str | None
+
+
+class Incoming(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """One reading as a device writes it; ``reading_type`` is another name of ``sensor_type``."""
+
+    value: Value
+    sensor_type: str | None = None
+    reading_type: str | None = None
+    sensor_id: str | None = None
+    unit: str | None = None
+    timestamp: Time = None
+    origin: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Envelope(msgspec.Struct, forbid_unknown_fields=True):
+    """The wrapped form."""
+
+    readings: list[Incoming]
+
+
+class Rejection(NamedTuple):
+    """Why one reading of a body was not taken."""
+
+    index: int
+    error: str
+    detail: str
+
+
+class Decoded(NamedTuple):
+    """The readable readings of a body with their positions (``None``: 0, 1, 2 …), and the rejected ones."""
+
+    readings: Sequence[Incoming]
+    positions: Sequence[int] | None
+    rejected: list[Rejection]
+
+
+FIELDS = frozenset(Incoming.__struct_fields__)
+decode_list = msgspec.json.Decoder(list[Incoming]).decode
+decode_envelope = msgspec.json.Decoder(Envelope).decode
+decode_single = msgspec.json.Decoder(Incoming).decode
+
+
+def decode_readings(body: bytes) -> Decoded:
+    """Decode ``{"readings": […]}``, a bare list or a single reading.
+
+    Unknown fields of a reading move into its metadata. Raises ``Malformed`` for what is not JSON and ``Invalid``
+    for JSON that holds no readings.
+    """
+    try:
+        return Decoded(decode_strictly(body), None, [])
+    except msgspec.DecodeError:
+        return decode_leniently(body)
+
+
+def decode_strictly(body: bytes) -> list[Incoming]:
+    start = body[:1]
+    if start == b"[":
+        return decode_list(body)
+    if body.startswith((b'{"readings"', b'{ "readings"')):
+        return decode_envelope(body).readings
+    return [decode_single(body)]
+
+
+def decode_leniently(body: bytes) -> Decoded:
+    """Take a body apart whose readings are not all of the plain form; slower, and tells each fault."""
+    content = parse_json(body)
+    items = content.get("readings", [content]) if isinstance(content, dict) else content
+    if not isinstance(items, list):
+        raise Invalid(
+            'readings: send {"readings": [...]}, a list of readings, or one reading.',
+            code="no_readings",
+        )
+    readings: list[Incoming] = []
+    positions: list[int] = []
+    rejected: list[Rejection] = []
+    for index, item in enumerate(items):
+        outcome = read_item(item)
+        if isinstance(outcome, Incoming):
+            readings.append(outcome)
+            positions.append(index)
+        else:
+            rejected.append(Rejection(index, *outcome))
+    return Decoded(readings, positions, rejected)
+
+
+def parse_json(body: bytes) -> Any:
+    """Parse JSON, also with the NaN and Infinity that some encoders write, so that only their readings fail."""
+    try:
+        return json.loads(body)
+    except RecursionError as error:
+        raise Malformed(
+            f"The JSON is nested deeper than {JSON_DEPTH_MAX} levels.", code="too_deep"
+        ) from error
+    except ValueError as error:
+        raise Malformed("The body is not valid JSON.") from error
+
+
+def read_item(item: Any) -> Incoming | tuple[str, str]:
+    """Return the reading, or the error code and sentence that say what is wrong with it."""
+    if not isinstance(item, dict):
+        return "invalid_reading", "A reading is an object with sensor_type and value."
+    if "value" not in item:
+        return "value_missing", "value: every reading needs one."
+    known = {name: content for name, content in item.items() if name in FIELDS}
+    unknown = {name: content for name, content in item.items() if name not in FIELDS}
+    if unknown:
+        metadata = known.get("metadata")
+        known["metadata"] = {**unknown, **(metadata if isinstance(metadata, dict) else {})}
+    if isinstance(known["value"], dict | list) or known["value"] is None:
+        return "invalid_value", "value: send a number, true, false or a text."
+    try:
+        return msgspec.convert(known, Incoming)
+    except (msgspec.ValidationError, OverflowError) as error:
+        return "invalid_reading", str(error)
+
+
+def check_value(value: Value) -> Rejection | None:
+    """Refuse what cannot be stored: infinities, NaN, long texts."""
+    if isinstance(value, str):
+        if len(value.encode("utf-8", "surrogatepass")) > TEXT_BYTES_MAX:
+            return Rejection(
+                0, "value_too_long", f"value: a text has at most {TEXT_BYTES_MAX} bytes."
+            )
+        return None
+    if not math.isfinite(value):
+        return Rejection(0, "not_finite", "value: NaN and infinities are not readings.")
+    return None
+
+
+def parse_time(value: int | float | str) -> int | None:
+    """Return microseconds since the epoch, or None for what is no time.
+
+    Numbers go by magnitude: below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds.
+    """
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        try:
+            return round(moment.timestamp() * 1_000_000)
+        except (OverflowError, ValueError):
+            return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    size = abs(value)
+    if size < 1e11:
+        return round(value * 1_000_000)
+    if size < 1e14:
+        return round(value * 1_000)
+    if size < 1e17:
+        return int(value)
+    return int(value) // 1_000
+
+
+def check_time(ts_us: int | None, now_us: int) -> Rejection | None:
+    """Refuse instants before 2000 and more than a day ahead."""
+    if ts_us is None:
+        return Rejection(
+            0, "invalid_timestamp", "timestamp: use RFC 3339 or epoch seconds, ms, µs or ns."
+        )
+    if ts_us < EARLIEST_US:
+        return Rejection(0, "timestamp_too_old", "timestamp: before the year 2000; set the clock.")
+    if ts_us > now_us + AHEAD_US_MAX:
+        return Rejection(
+            0, "timestamp_in_future", "timestamp: more than one day ahead; set the clock."
+        )
+    return None
+
+
+def check_labels(reading: Incoming) -> Rejection | None:
+    """Refuse names and labels over their length, or a reading without a type."""
+    sensor_type = reading.sensor_type or reading.reading_type
+    if not sensor_type or not sensor_type.strip():
+        return Rejection(0, "sensor_type_missing", "sensor_type: every reading needs one.")
+    for name, text, most in (
+        ("sensor_type", sensor_type, SENSOR_TYPE_CHARACTERS_MAX),
+        ("sensor_id", reading.sensor_id or "", SENSOR_ID_CHARACTERS_MAX),
+        ("unit", reading.unit or "", LABEL_CHARACTERS_MAX),
+        ("origin", reading.origin or "", LABEL_CHARACTERS_MAX),
+    ):
+        if len(text) > most:
+            return Rejection(0, f"{name}_too_long", f"{name}: at most {most} characters.")
+        if "\x00" in text or not text.isprintable():
+            return Rejection(0, f"{name}_invalid", f"{name}: no control characters.")
+    return None
+
+
+def encode_metadata(metadata: dict[str, Any]) -> bytes | Rejection:
+    """Encode metadata for storage, bounded in size and depth."""
+    if depth_of(metadata) > JSON_DEPTH_MAX:
+        return Rejection(0, "too_deep", f"metadata: at most {JSON_DEPTH_MAX} levels.")
+    encoded = msgspec.json.encode(metadata)
+    if len(encoded) > METADATA_BYTES_MAX:
+        return Rejection(0, "metadata_too_large", f"metadata: at most {METADATA_BYTES_MAX} bytes.")
+    return encoded
+
+
+def depth_of(content: Any) -> int:
+    """Return how deep a decoded JSON value nests, no further than one past the limit."""
+    level, layer = 0, [content]
+    while layer and level <= JSON_DEPTH_MAX:
+        level += 1
+        layer = [
+            inner
+            for outer in layer
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return level

@@ -1,0 +1,318 @@
+"""What the telemetry domain needs from whatever keeps its readings: the ``ReadingStore`` port.
+
+Units: every ``*_us`` is microseconds since 1970-01-01T00:00Z; intervals of time are half-open, ``[start_us, end_us)``.
+A reading's key is ``(series_id, ts_us)``; a store never holds two readings with one key.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+US_PER_MINUTE = 60_000_000
+
+# How ``flags`` is laid out: two bits of kind, then one bit each, then the variant's number.
+KIND_MASK = 0b11
+FLAG_ANOMALY = 1 << 2
+FLAG_DETAIL = 1 << 3
+VARIANT_SHIFT = 8
+
+
+class Kind(IntEnum):
+    """What the value is; ``value`` holds 0.0/1.0 for a boolean and 0.0 for a text."""
+
+    NUMBER = 0
+    BOOLEAN = 1
+    TEXT = 2
+
+
+class SeriesKey(NamedTuple):
+    """What identifies a series; ``sensor_id`` is never empty."""
+
+    organization_id: str
+    device_id: str
+    sensor_type: str
+    sensor_id: str
+
+
+class Variant(NamedTuple):
+    """How a series' readings were labelled; numbered per series from 0, so that a new unit relabels nothing."""
+
+    unit: str | None
+    origin: str | None
+    source_protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRow:
+    """One stored series with every variant it ever had (``variants[number]``).
+
+    Every reading lies in ``[first_us, last_us]``, which are rounded outwards to whole hours (``None``: there is none).
+    """
+
+    id: int
+    key: SeriesKey
+    variants: tuple[Variant, ...]
+    first_us: int | None
+    last_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """What only some readings have: a text value, metadata (encoded JSON), an anomaly's score and why."""
+
+    text: str | None = None
+    metadata: bytes | None = None
+    score: float | None = None
+
+
+@dataclass(slots=True)
+class Columns:
+    """Readings as parallel columns; ``details`` is keyed by position and sparse."""
+
+    series_id: list[int] = field(default_factory=list)
+    ts_us: list[int] = field(default_factory=list)
+    value: list[float] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)
+    details: dict[int, Detail] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ts_us)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A message that was acknowledged though it could not be stored as readings, kept with its reason."""
+
+    id: str
+    organization_id: str
+    device_id: str
+    received_us: int
+    topic: str
+    payload: bytes
+    error: str
+    detail: str
+
+
+class Outcome(IntEnum):
+    """What became of one reading of an append."""
+
+    ACCEPTED = 0
+    DUPLICATE = 1
+    CONFLICT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A committed append: its number in the intake log and, per reading, an ``Outcome`` (``None``: all accepted)."""
+
+    seq: int
+    committed_us: int
+    outcomes: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedBatch:
+    """One group commit as the intake log keeps it: exactly its accepted readings, in order."""
+
+    node_id: str
+    seq: int
+    committed_us: int
+    readings: Columns
+
+
+class Order(IntEnum):
+    """Direction of a page over ``(ts_us, series_id)``."""
+
+    NEWEST_FIRST = 0
+    OLDEST_FIRST = 1
+
+
+class PageKey(NamedTuple):
+    """The last reading of a page; the next one starts strictly behind it."""
+
+    ts_us: int
+    series_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Aggregates over the non-text readings of one series in ``[start_us, start_us + interval)``.
+
+    ``total`` and ``total_squares`` are infinite when a value exceeds 1e300 or 1e140.
+    """
+
+    series_id: int
+    start_us: int
+    count: int
+    total: float
+    total_squares: float
+    minimum: float
+    maximum: float
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesStats:
+    """Statistics over the non-text readings of one series in a period; deviation is the population's.
+
+    ``start_us`` and ``end_us`` are the instants of its first and last reading in the period. ``mean`` and ``stddev``
+    are infinite when a value exceeds 1e140.
+    """
+
+    series_id: int
+    count: int
+    minimum: float
+    maximum: float
+    mean: float
+    stddev: float
+    first: float
+    last: float
+    p50: float
+    p95: float
+    start_us: int
+    end_us: int
+
+
+class LastValue(NamedTuple):
+    """The newest reading of a series."""
+
+    series_id: int
+    ts_us: int
+    value: float
+    flags: int
+    text: str | None
+    received_us: int
+
+
+class ReadingStore(Protocol):
+    """Append-only readings with an intake log. Raises ``core.errors.Busy`` when the database is away or full."""
+
+    async def open(self) -> None:
+        """Connect and load what the store needs; the schema exists already (Alembic made it)."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what runs and release every connection and thread; harmless when repeated."""
+        ...
+
+    async def resolve_series(self, keys: Sequence[SeriesKey]) -> list[SeriesRow]:
+        """Return the series of ``keys`` in order, creating what is missing in a committed transaction of its own."""
+        ...
+
+    async def resolve_variants(self, wanted: Sequence[tuple[int, Variant]]) -> list[int]:
+        """Return each variant's number within its series, creating what is missing, committed."""
+        ...
+
+    async def append(
+        self, readings: Columns, *, suspects: Sequence[int], refusals: Sequence[Refusal] = ()
+    ) -> Appended:
+        """Commit one batch together with its intake-log entry, durably, and say what became of each reading.
+
+        ``suspects`` are the positions that may already exist (not newer than their series' newest reading, or
+        repeated inside this batch); the store may insert all others without looking, but a wrong guess must
+        still never store a key twice. The first reading with a key stands: the same value again (and the same
+        text and kind) is a ``DUPLICATE``, another one a ``CONFLICT``. The log entry holds the accepted readings
+        only; a batch that accepts nothing leaves none, and its ``seq`` is that of the node's newest entry.
+        A reading with details is flagged ``FLAG_DETAIL`` by the store.
+        """
+        ...
+
+    async def find_series(
+        self,
+        organization_id: str,
+        *,
+        device_ids: Sequence[str] | None = None,
+        sensor_types: Sequence[str] | None = None,
+        sensor_ids: Sequence[str] | None = None,
+    ) -> list[SeriesRow]:
+        """Return the organization's series that fit every given filter, ordered by id."""
+        ...
+
+    async def series_by_id(self, series_ids: Sequence[int]) -> list[SeriesRow]:
+        """Return those of the series that exist, in any order."""
+        ...
+
+    async def page(
+        self,
+        series: Sequence[SeriesRow],
+        *,
+        start_us: int,
+        end_us: int,
+        order: Order,
+        limit: int,
+        after: PageKey | None = None,
+        only_anomalies: bool = False,
+    ) -> Columns:
+        """Return up to ``limit`` readings ordered by ``(ts_us, series_id)``, with their details."""
+        ...
+
+    async def buckets(
+        self, series: Sequence[SeriesRow], *, start_us: int, end_us: int, interval_us: int
+    ) -> list[Bucket]:
+        """Aggregate into buckets aligned to the epoch, ordered by ``(series_id, start_us)``; empty ones are absent."""
+        ...
+
+    async def stats(
+        self, series: Sequence[SeriesRow], *, start_us: int, end_us: int
+    ) -> list[SeriesStats]:
+        """Summarise each series that has numeric readings in the period; percentiles are exact or within 1 %."""
+        ...
+
+    def stream(
+        self, series: Sequence[SeriesRow], *, start_us: int, end_us: int, rows_max: int = 10_000
+    ) -> AsyncIterator[Columns]:
+        """Yield the readings of a period oldest first, in blocks of at most ``rows_max``."""
+        ...
+
+    async def load_last_values(self) -> tuple[list[LastValue], Mapping[str, int]]:
+        """Return the last values as saved, with the intake cursor ``{node_id: seq}`` up to which they hold."""
+        ...
+
+    async def save_last_values(self, values: Sequence[LastValue], *, seq: int) -> None:
+        """Save changed last values (an older one never replaces a newer one) and this node's cursor, in one transaction."""
+        ...
+
+    async def batches_after(
+        self, cursor: Mapping[str, int], *, batches_max: int = 256
+    ) -> list[LoggedBatch]:
+        """Return logged batches behind the cursor (a node that it does not name: from its first), in commit order per node."""
+        ...
+
+    async def log_bounds(self) -> dict[str, tuple[int, int]]:
+        """Return ``{node_id: (oldest seq kept, newest seq)}`` of the intake log."""
+        ...
+
+    async def trim_log(self, *, before_us: int, batches_max: int = 1_000) -> int:
+        """Delete at most ``batches_max`` log entries committed before an instant; return how many went."""
+        ...
+
+    async def refusals(
+        self, organization_id: str, device_id: str, *, limit: int, before_id: str | None = None
+    ) -> list[Refusal]:
+        """Return a device's refusals, newest first."""
+        ...
+
+    async def trim_refusals(self, *, keep_per_device: int) -> int:
+        """Delete all but the newest refusals of each device; return how many went."""
+        ...
+
+    async def delete_device(self, organization_id: str, device_id: str) -> None:
+        """Delete a device's series, readings, last values and refusals (log entries age out); ids are not reused."""
+        ...
+
+    async def totals(self) -> "StoreTotals":
+        """Return sizes for the system pages; may be a few seconds old."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTotals:
+    """How much the store holds; ``readings`` counts since the store began, less what was deleted."""
+
+    series: int
+    readings: int
+    bytes_on_disk: int
+    oldest_us: int | None
+    newest_us: int | None

@@ -1,0 +1,143 @@
+"""Readings over HTTP: taking them in, and asking for them."""
+
+from fastapi import APIRouter, Request, Response
+
+from fieldstation.domains.devices import service as devices
+from fieldstation.domains.telemetry import service
+from fieldstation.domains.telemetry.access import Reader, sender_of
+from fieldstation.domains.telemetry.parameters import (
+    Bucketing,
+    DeviceFilter,
+    Latest,
+    Paging,
+    QueryFilter,
+    Store,
+)
+from fieldstation.domains.telemetry.payloads import decode_readings
+from fieldstation.domains.telemetry.rendering import encode
+from fieldstation.domains.telemetry.schemas import (
+    IntakeResult,
+    LatestReadings,
+    ReadingList,
+    ReadingsCreate,
+    RefusalRead,
+    StatsList,
+)
+from fieldstation.web.bodies import decode_body
+from fieldstation.web.dependencies import ReadDb
+from fieldstation.web.hot_route import HotRoute
+from fieldstation.web.pagination import Listed, Page
+
+JSON = "application/json"
+
+intake_router = APIRouter(route_class=HotRoute, tags=["Telemetry"])
+router = APIRouter(tags=["Telemetry"])
+
+
+@intake_router.post(
+    "/devices/{device_id}/readings",
+    status_code=201,
+    response_model=IntakeResult,
+    summary="Send readings",
+    openapi_extra={
+        "security": [{"bearerAuth": []}],
+        "parameters": [
+            {
+                "name": "device_id",
+                "in": "path",
+                "required": True,
+                "schema": {"type": "string"},
+                "description": "The device that measured.",
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {JSON: {"schema": ReadingsCreate.model_json_schema()}},
+        },
+    },
+)
+async def send_readings(request: Request) -> Response:
+    """Store readings of a device; answered only after they are committed to disk.
+
+    Valid readings are stored even if others of the batch are rejected. The same reading again is a duplicate.
+    """
+    device_id = request.path_params["device_id"]
+    organization_id = await sender_of(request, device_id)
+    decoded = await decode_body(request, decode_readings)
+    state = request.app.state
+    result = await state.intake_door.take(
+        decoded, organization_id=organization_id, device_id=device_id, protocol="http"
+    )
+    state.last_seen.note(device_id)
+    return Response(encode(result), status_code=201, media_type=JSON)
+
+
+@router.get("/devices/{device_id}/readings", response_model=ReadingList)
+async def read_device_readings(
+    device_id: str,
+    caller: Reader,
+    db: ReadDb,
+    store: Store,
+    wanted: DeviceFilter,
+    paging: Paging,
+    bucketing: Bucketing,
+) -> Response:
+    """Return a device's readings, newest first; with `interval`, buckets of them."""
+    await devices.require_device(db, caller.scope, device_id)
+    content = await service.list_or_bucket(store, caller.scope, wanted, paging, bucketing)
+    return Response(encode(content), media_type=JSON)
+
+
+@router.get("/devices/{device_id}/readings/latest", response_model=LatestReadings)
+async def read_latest(
+    device_id: str, caller: Reader, db: ReadDb, last_values: Latest, wanted: DeviceFilter
+) -> Response:
+    """Return the newest reading of every series of a device, from memory."""
+    await devices.require_device(db, caller.scope, device_id)
+    items = service.list_latest(last_values, caller.scope, wanted)
+    return Response(encode({"items": items}), media_type=JSON)
+
+
+@router.get("/devices/{device_id}/readings/stats", response_model=StatsList)
+async def read_stats(
+    device_id: str, caller: Reader, db: ReadDb, store: Store, wanted: DeviceFilter
+) -> Response:
+    """Return statistics of every series of a device over a period (without a start: all of it)."""
+    await devices.require_device(db, caller.scope, device_id)
+    items = await service.list_stats(store, caller.scope, wanted)
+    return Response(encode({"items": items}), media_type=JSON)
+
+
+@router.get("/readings", response_model=ReadingList)
+async def read_readings(
+    caller: Reader, store: Store, wanted: QueryFilter, paging: Paging, bucketing: Bucketing
+) -> Response:
+    """Return readings across devices, newest first; with `interval`, buckets of them."""
+    content = await service.list_or_bucket(store, caller.scope, wanted, paging, bucketing)
+    return Response(encode(content), media_type=JSON)
+
+
+@router.get("/readings/latest", response_model=LatestReadings)
+async def read_latest_across(caller: Reader, last_values: Latest, wanted: QueryFilter) -> Response:
+    """Return the newest reading of every series across devices, from memory."""
+    items = service.list_latest(last_values, caller.scope, wanted)
+    return Response(encode({"items": items}), media_type=JSON)
+
+
+@router.get("/readings/stats", response_model=StatsList)
+async def read_stats_across(caller: Reader, store: Store, wanted: QueryFilter) -> Response:
+    """Return statistics of every series across devices over a period."""
+    items = await service.list_stats(store, caller.scope, wanted)
+    return Response(encode({"items": items}), media_type=JSON)
+
+
+@router.get("/devices/{device_id}/refusals")
+async def read_refusals(
+    device_id: str, caller: Reader, db: ReadDb, store: Store, page: Page
+) -> Listed[RefusalRead]:
+    """Return messages that were acknowledged but could not be stored, newest first, each with its reason."""
+    await devices.require_device(db, caller.scope, device_id)
+    items, next_cursor = await service.list_refusals(
+        store, caller.scope, device_id, limit=page.limit, cursor=page.cursor
+    )
+    return Listed(items=list(items), next_cursor=next_cursor)

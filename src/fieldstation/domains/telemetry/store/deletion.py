@@ -1,0 +1,64 @@
+"""Deleting a device in slices, each a short transaction, so that the intake goes on between them."""
+
+from collections.abc import Sequence
+
+from fieldstation.domains.telemetry.models import tally
+from fieldstation.domains.telemetry.store.dialect import MINUTES_PER_HOUR, Dialect
+from fieldstation.domains.telemetry.store.steps import (
+    Query,
+    Steps,
+    as_json,
+    insert_rows,
+)
+
+HOURS_PER_SLICE = 6
+DELETED = "readings_deleted"
+ADD = "ON CONFLICT (name) DO UPDATE SET amount = tally.amount + excluded.amount"
+
+
+def series_of(dialect: Dialect, organization_id: str, device_id: str) -> Steps[list[int]]:
+    rows = yield Query(
+        dialect.finish("SELECT id FROM series WHERE organization_id = $1 AND device_id = $2"),
+        (organization_id, device_id),
+    )
+    return [series_id for (series_id,) in rows]
+
+
+def slice_of_readings(dialect: Dialect, series_id: int) -> Steps[bool]:
+    """Delete one series' readings of its oldest six hours; return whether there was anything to delete."""
+    hours = yield Query(
+        dialect.finish("SELECT hour FROM series_hour WHERE series_id = $1 ORDER BY hour LIMIT $2"),
+        (series_id, HOURS_PER_SLICE),
+    )
+    if not hours:
+        return False
+    minutes = as_json(
+        [hour * MINUTES_PER_HOUR + at for (hour,) in hours for at in range(MINUTES_PER_HOUR)]
+    )
+    listed = f"SELECT k.minute FROM {dialect.rows('$1', 'k', minute='bigint')}"
+    where = f"WHERE {dialect.among('minute', listed)} AND series_id = $2"
+    yield Query(dialect.finish(f"DELETE FROM reading_detail {where}"), (minutes, series_id))
+    gone = yield Query(
+        dialect.finish(f"DELETE FROM reading {where} RETURNING 1"), (minutes, series_id)
+    )
+    yield insert_rows(tally, ("name", "amount"), [(DELETED, len(gone))], on_conflict=ADD)
+    yield Query(
+        dialect.finish("DELETE FROM series_hour WHERE series_id = $1 AND hour <= $2"),
+        (series_id, hours[-1][0]),
+    )
+    return True
+
+
+def rest_of_device(
+    dialect: Dialect, organization_id: str, device_id: str, series_ids: Sequence[int]
+) -> Steps[None]:
+    """Delete what is left once the readings are gone: the series last, so that a retry finds them."""
+    ids = as_json(list(series_ids))
+    own = f"SELECT k.series_id FROM {dialect.rows('$1', 'k', series_id='bigint')}"
+    yield Query(dialect.finish(f"DELETE FROM last_value WHERE series_id IN ({own})"), (ids,))
+    yield Query(dialect.finish(f"DELETE FROM series_variant WHERE series_id IN ({own})"), (ids,))
+    yield Query(
+        dialect.finish("DELETE FROM refusal WHERE organization_id = $1 AND device_id = $2"),
+        (organization_id, device_id),
+    )
+    yield Query(dialect.finish(f"DELETE FROM series WHERE id IN ({own})"), (ids,))

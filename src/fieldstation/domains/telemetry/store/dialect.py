@@ -1,0 +1,112 @@
+"""What the two dialects of SQL say differently; everything else is written once."""
+
+import re
+from functools import lru_cache
+from typing import Protocol
+
+MINUTES_PER_HOUR = 60
+
+
+class Dialect(Protocol):
+    """Fragments of statements. Placeholders are ``$1``, ``$2`` … in the fragments and ``finish`` adapts them."""
+
+    minutes: str
+    """A row source ``m(minute)``: 0 … 59."""
+
+    row_lock: str
+    """Put behind a SELECT: nobody else changes these rows before the transaction ends."""
+
+    bytes_on_disk: str
+    """A statement returning the size of the telemetry tables; a log that is not in it yet counts apart."""
+
+    def rows(self, placeholder: str, alias: str, **columns: str) -> str:
+        """Unpack a JSON argument (``as_json``) into a row source ``alias(columns…)``; values are SQL types."""
+        ...
+
+    def seek(self, table: str, alias: str, condition: str) -> str:
+        """Join ``table`` behind what stands before it, by one index search for each row of that."""
+        ...
+
+    def among(self, column: str, select: str) -> str:
+        """Restrict an indexed column to the values of a short list, each searched in the index."""
+        ...
+
+    def finish(self, statement: str) -> str:
+        """Turn ``$n`` into the driver's placeholders."""
+        ...
+
+
+class SqliteDialect:
+    """SQLite: ``CROSS JOIN`` keeps the written order, JSON arguments are read by ``json_each``."""
+
+    minutes = f"(SELECT value AS minute FROM json_each('{list(range(MINUTES_PER_HOUR))}')) AS m"
+    row_lock = ""
+    bytes_on_disk = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+
+    def rows(self, placeholder: str, alias: str, **columns: str) -> str:
+        if len(columns) == 1:
+            (name,) = columns
+            return f"(SELECT value AS {name} FROM json_each({placeholder})) AS {alias}"
+        picked = ", ".join(
+            f"json_extract(value, '$[{at}]') AS {name}" for at, name in enumerate(columns)
+        )
+        return f"(SELECT {picked} FROM json_each({placeholder})) AS {alias}"
+
+    def seek(self, table: str, alias: str, condition: str) -> str:
+        return f"CROSS JOIN {table} AS {alias} ON {condition}"
+
+    def among(self, column: str, select: str) -> str:
+        return f"{column} IN ({select})"
+
+    def finish(self, statement: str) -> str:
+        return _PLACEHOLDER.sub(r"?\1", statement)
+
+
+class PostgresqlDialect:
+    """PostgreSQL: ``LATERAL … OFFSET 0`` forbids the planner any other join than the index search."""
+
+    minutes = f"generate_series(0, {MINUTES_PER_HOUR - 1}) AS m(minute)"
+    row_lock = "FOR UPDATE"
+    bytes_on_disk = (
+        "SELECT SUM(pg_total_relation_size(name::regclass))::bigint FROM unnest(ARRAY["
+        "'series', 'series_variant', 'series_hour', 'reading', 'reading_detail', 'intake_batch',"
+        " 'last_value', 'refusal']) AS t(name)"
+    )
+
+    def rows(self, placeholder: str, alias: str, **columns: str) -> str:
+        if len(columns) == 1:
+            ((name, kind),) = columns.items()
+            source = f"json_array_elements_text({placeholder}::json) AS e(item)"
+            return f"(SELECT item::{kind} AS {name} FROM {source}) AS {alias}"
+        picked = ", ".join(
+            f"(item->>{at})::{kind} AS {name}" for at, (name, kind) in enumerate(columns.items())
+        )
+        source = f"json_array_elements({placeholder}::json) AS e(item)"
+        return f"(SELECT {picked} FROM {source}) AS {alias}"
+
+    def seek(self, table: str, alias: str, condition: str) -> str:
+        inner = f"SELECT * FROM {table} AS {alias} WHERE {condition} OFFSET 0"
+        return f"CROSS JOIN LATERAL ({inner}) AS {alias}"
+
+    def among(self, column: str, select: str) -> str:
+        return f"{column} = ANY(ARRAY({select}))"
+
+    def finish(self, statement: str) -> str:
+        return statement
+
+
+_PLACEHOLDER = re.compile(r"\$(\d)")
+
+
+@lru_cache(maxsize=512)
+def insert_text(table: str, names: tuple[str, ...], *, rows: int, on_conflict: str) -> str:
+    """Write SQLite's multi-row INSERT for ``rows`` rows, of which those that are all NULL are padding.
+
+    ``OR ROLLBACK`` where a conflict undoes everything anyway: it spares the statement journal, half the time.
+    """
+    verb = "INSERT" if on_conflict else "INSERT OR ROLLBACK"
+    row = f"({', '.join('?' * len(names))})"
+    return (
+        f"{verb} INTO {table} ({', '.join(names)}) SELECT * FROM (VALUES {', '.join([row] * rows)})"
+        f" WHERE column1 IS NOT NULL {on_conflict}"
+    )

@@ -1,0 +1,184 @@
+"""Connections to a PostgreSQL server, and running steps on them on the event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql
+
+from fieldstation.core.errors import Busy
+from fieldstation.domains.telemetry.store.steps import (
+    Insert,
+    KeyTakenError,
+    Query,
+    Row,
+    Steps,
+)
+
+if TYPE_CHECKING:
+    import asyncpg
+
+CONNECT_TIMEOUT_S = 3.0
+ACQUIRE_TIMEOUT_S = 5.0
+WRITE_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0
+CLOSE_TIMEOUT_S = 5.0
+
+SESSION = {
+    "application_name": "fieldstation",
+    # Whatever the server's default: what we acknowledge is on its disk.
+    "synchronous_commit": "on",
+    # Our statements are short and their plans depend on the arguments.
+    "jit": "off",
+    "plan_cache_mode": "force_custom_plan",
+}
+
+Result = TypeVar("Result")
+
+
+class Server:
+    """How to reach one database; raises ``Busy`` for whatever passes by itself."""
+
+    def __init__(self, dsn: str, *, readers: int) -> None:
+        self._dsn = dsn
+        self._readers = readers
+        self._asyncpg = load_driver()
+        self._pool: asyncpg.Pool | None = None
+        self._writer: asyncpg.Connection | None = None
+
+    async def open(self) -> None:
+        """Connect the readers."""
+        with self.naming_errors():
+            self._pool = await self._asyncpg.create_pool(
+                self._dsn,
+                min_size=self._readers,
+                max_size=self._readers,
+                max_inactive_connection_lifetime=0,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=READ_TIMEOUT_S,
+                server_settings=SESSION | {"default_transaction_read_only": "on"},
+                # Nobody changes a reading session, so there is nothing to reset.
+                reset=_leave,
+            )
+
+    async def close(self) -> None:
+        """Let reads finish for a while, then close every connection."""
+        if self._pool is not None:
+            with suppress(TimeoutError, OSError):
+                await asyncio.wait_for(self._pool.close(), CLOSE_TIMEOUT_S)
+            self._pool.terminate()
+        if self._writer is not None:
+            self._writer.terminate()
+        self._pool = self._writer = None
+
+    @asynccontextmanager
+    async def reading(self) -> "AsyncIterator[asyncpg.Connection]":
+        """Lend a pooled connection."""
+        if self._pool is None:
+            raise Busy("The telemetry database is not open.")
+        with self.naming_errors():
+            async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
+                yield connection
+
+    async def transact(self, work: "Callable[[asyncpg.Connection], Awaitable[Result]]") -> Result:
+        """Run ``work`` in a transaction on the one writing connection; the caller never overlaps two.
+
+        After anything but a success or a taken key the connection is given up, and the server rolls back. When that
+        happens during the commit nobody knows whether it took place; the caller has to look.
+        """
+        with self.naming_errors():
+            if self._writer is None or self._writer.is_closed():
+                self._writer = await self._asyncpg.connect(
+                    self._dsn,
+                    timeout=CONNECT_TIMEOUT_S,
+                    command_timeout=WRITE_TIMEOUT_S,
+                    server_settings=SESSION,
+                )
+            connection = self._writer
+            finished = False
+            try:
+                await connection.execute("BEGIN")
+                result = await work(connection)
+                await connection.execute("COMMIT")
+                finished = True
+            finally:
+                if not finished:
+                    self._writer = None
+                    connection.terminate()
+            return result
+
+    @contextmanager
+    def naming_errors(self) -> Iterator[None]:
+        """Translate what passes by itself to ``Busy`` and a taken key to ``KeyTakenError``."""
+        driver = self._asyncpg
+        try:
+            yield
+        except (
+            driver.UniqueViolationError,
+            driver.DeadlockDetectedError,
+            driver.SerializationError,
+        ) as error:
+            raise KeyTakenError(str(error)) from error
+        except (
+            OSError,
+            TimeoutError,
+            driver.InterfaceError,
+            driver.PostgresConnectionError,
+            driver.OperatorInterventionError,
+            driver.InsufficientResourcesError,
+            driver.PostgresSystemError,
+            driver.ReadOnlySQLTransactionError,
+        ) as error:
+            reason = str(error) or type(error).__name__
+            raise Busy(
+                f"The telemetry database cannot be used now ({reason}); try again."
+            ) from error
+
+
+async def drive(connection: "asyncpg.Connection", steps: Steps[Result]) -> Result:
+    """Run steps to their result."""
+    try:
+        step = next(steps)
+        while True:
+            step = steps.send(await _execute(connection, step))
+    except StopIteration as finished:
+        return finished.value
+
+
+async def _execute(connection: "asyncpg.Connection", step: Query | Insert) -> list[Row]:
+    if isinstance(step, Query):
+        return await connection.fetch(step.sql, *step.args)
+    if step.on_conflict:
+        text = _insert_text(step.table, step.names, step.on_conflict)
+        await connection.execute(text, *step.columns)
+        return []
+    await connection.copy_records_to_table(
+        step.table.name, records=zip(*step.columns, strict=True), columns=step.names
+    )
+    return []
+
+
+@lru_cache(maxsize=64)
+def _insert_text(table: Table, names: tuple[str, ...], on_conflict: str) -> str:
+    dialect = postgresql.dialect()
+    kinds = [table.c[name].type.compile(dialect=dialect).split("(")[0] for name in names]
+    arrays = ", ".join(f"${at}::{kind}[]" for at, kind in enumerate(kinds, start=1))
+    return f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({arrays}) {on_conflict}"
+
+
+def load_driver() -> "type[asyncpg]":
+    """Import asyncpg, which only stations on PostgreSQL install."""
+    try:
+        return import_module("asyncpg")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "PostgreSQL needs an extra: pip install 'fieldstation[postgresql]'", name=error.name
+        ) from error
+
+
+async def _leave(_: object) -> None:
+    """Give a connection back as it is."""

@@ -1,0 +1,251 @@
+"""The one writer of a node: whatever waits when it is idle becomes one commit, and only then is anybody told."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from fieldstation.core.clock import Clock
+from fieldstation.core.errors import Busy, StationError
+from fieldstation.core.ids import new_id
+from fieldstation.domains.telemetry.anomalies import FLAG_SCORE
+from fieldstation.domains.telemetry.catalog import Catalog, Series
+from fieldstation.domains.telemetry.intake import Group, Heartbeat, Intake
+from fieldstation.domains.telemetry.ports import (
+    FLAG_ANOMALY,
+    FLAG_DETAIL,
+    KIND_MASK,
+    VARIANT_SHIFT,
+    Appended,
+    Columns,
+    Detail,
+    Outcome,
+    ReadingStore,
+    Refusal,
+    Variant,
+)
+
+log = structlog.get_logger(__name__)
+
+INLINE_READINGS_MAX = 200
+RETRY_DELAY_S = 0.2
+RETRY_DELAY_S_MAX = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """One group as it was stored; ``accepted`` holds the positions that are new, in order (None: all)."""
+
+    seq: int
+    committed_us: int
+    series: Sequence[Series]
+    readings: Columns
+    accepted: Sequence[int] | None
+
+    def positions(self) -> Sequence[int]:
+        return range(len(self.readings)) if self.accepted is None else self.accepted
+
+
+@dataclass(slots=True)
+class WriterCounts:
+    """What this node has written since it started."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    anomalies: int = 0
+    refused: int = 0
+    commits: int = 0
+    failures: int = 0
+
+
+@dataclass(slots=True)
+class Writer:
+    """Commits groups in order. A failed commit fails its requests; counted messages are tried again, unacknowledged."""
+
+    intake: Intake
+    store: ReadingStore
+    catalog: Catalog
+    clock: Clock
+    keep_heartbeats: Callable[[Sequence[Heartbeat]], Awaitable[None]]
+    consumers: list[Callable[[Committed], None]] = field(default_factory=list)
+    counts: WriterCounts = field(default_factory=WriterCounts)
+    busy: bool = False
+
+    async def write_forever(self) -> None:
+        """Take, commit, tell; until cancelled between two groups."""
+        while True:
+            group = await self.intake.take()
+            self.busy = True
+            try:
+                await self._commit_with_retries(group)
+            finally:
+                self.intake.done(group)
+                self.busy = False
+
+    async def drain(self) -> None:
+        """Wait until everything taken so far is committed."""
+        while self.intake.queued or self.busy:
+            await asyncio.sleep(0.01)
+
+    async def _commit_with_retries(self, group: Group) -> None:
+        delay_s = RETRY_DELAY_S
+        while True:
+            try:
+                await self._commit(group)
+                return
+            except Busy as error:
+                self.counts.failures += 1
+                log.warning("commit_failed", reason=error.detail, readings=len(group))
+                fail_waiters(group, error)
+                group = group.without_waiters()
+                if not group.counted:
+                    return
+            except (
+                Exception
+            ):  # a defect of ours must not end the writer: nothing of the group was acknowledged
+                log.exception("commit_crashed", readings=len(group))
+                fail_waiters(group, StationError("The station could not store this."))
+                for receipt in group.counted:
+                    receipt.fail()
+                return
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, RETRY_DELAY_S_MAX)
+
+    async def _commit(self, group: Group) -> None:
+        await self._resolve(group)
+        if len(group) <= INLINE_READINGS_MAX:
+            readings, suspects = prepare(group)
+        else:
+            readings, suspects = await asyncio.to_thread(prepare, group)
+        appended = await self.store.append(readings, suspects=suspects, refusals=group.refusals)
+        if group.heartbeats:
+            await self.keep_heartbeats(group.heartbeats)
+        self._tell(group, readings, appended)
+
+    async def _resolve(self, group: Group) -> None:
+        """Give every planned series its id and every new variant its number, committed before use."""
+        planned = list(dict.fromkeys(series for series in group.series if not series.id))
+        if planned:
+            await self.catalog.commit_planned(planned)
+        if group.new_variants:
+            wanted = dict.fromkeys(
+                (group.series[position], variant)
+                for position, variant in group.new_variants.items()
+                if variant not in group.series[position].variant_flags
+            )
+            if wanted:
+                await self.catalog.commit_variants(list(wanted))
+            for position, variant in group.new_variants.items():
+                group.flags[position] |= group.series[position].variant_flags[variant]
+            group.new_variants.clear()
+
+    def _tell(self, group: Group, readings: Columns, appended: Appended) -> None:
+        outcomes = appended.outcomes
+        accepted = None
+        if outcomes is not None:
+            accepted = [n for n, outcome in enumerate(outcomes) if outcome == Outcome.ACCEPTED]
+            self._keep_conflicts(group, outcomes)
+        self._count(group, outcomes, readings)
+        committed = Committed(appended.seq, appended.committed_us, group.series, readings, accepted)
+        for waiter in group.waiters:
+            if not waiter.future.done():
+                end = waiter.start + waiter.count
+                waiter.future.set_result(
+                    bytes(waiter.count) if outcomes is None else outcomes[waiter.start : end]
+                )
+        for receipt, count in group.counted.items():
+            receipt.settle(count)
+        for consume in self.consumers:
+            consume(committed)
+
+    def _keep_conflicts(self, group: Group, outcomes: bytes) -> None:
+        """Keep what a counted message lost to an earlier reading; its sender has no other way to learn of it."""
+        if Outcome.CONFLICT not in outcomes or not group.counted:
+            return
+        told = {n for w in group.waiters for n in range(w.start, w.start + w.count)}
+        for position, outcome in enumerate(outcomes):
+            if outcome != Outcome.CONFLICT or position in told:
+                continue
+            refusal = conflict(group, position, self.clock.now_us())
+            if self.intake.has_room(refusal.organization_id):
+                self.intake.refuse(refusal)
+
+    def _count(self, group: Group, outcomes: bytes | None, readings: Columns) -> None:
+        counts = self.counts
+        counts.commits += 1
+        counts.refused += len(group.refusals)
+        counts.anomalies += sum(1 for detail in readings.details.values() if detail.score)
+        if outcomes is None:
+            counts.accepted += len(readings)
+            return
+        duplicates = outcomes.count(Outcome.DUPLICATE)
+        conflicts = outcomes.count(Outcome.CONFLICT)
+        counts.duplicates += duplicates
+        counts.conflicts += conflicts
+        counts.accepted += len(outcomes) - duplicates - conflicts
+
+
+def prepare(group: Group) -> tuple[Columns, list[int]]:
+    """Make a group's columns: ids, anomaly flags and scores, and which readings may exist already.
+
+    A group that is tried again was scored before; all of it may exist already, for the outcome of a commit that
+    failed is unknown.
+    """
+    if group.scored:
+        suspects = list(range(len(group)))
+    else:
+        suspects = score(group)
+        group.scored = True
+    ids = [series.id for series in group.series]
+    return Columns(ids, group.ts_us, group.value, group.flags, group.details), suspects
+
+
+def score(group: Group) -> list[int]:
+    """Flag what does not fit its series; return the positions that are not newer than all before them."""
+    suspects: list[int] = []
+    add_suspect = suspects.append
+    flags, details = group.flags, group.details
+    for position, (series, ts_us, value) in enumerate(
+        zip(group.series, group.ts_us, group.value, strict=True)
+    ):
+        if ts_us <= series.last_us:
+            add_suspect(position)
+            continue
+        series.last_us = ts_us
+        if flags[position] & KIND_MASK:
+            continue
+        distance = series.detector.observe(value)
+        if distance > FLAG_SCORE:
+            flags[position] |= FLAG_ANOMALY | FLAG_DETAIL
+            known = details.get(position)
+            details[position] = Detail(
+                metadata=known.metadata if known else None, score=round(distance, 3)
+            )
+    return suspects
+
+
+def fail_waiters(group: Group, error: StationError) -> None:
+    for waiter in group.waiters:
+        if not waiter.future.done():
+            waiter.future.set_exception(error)
+
+
+def conflict(group: Group, position: int, now_us: int) -> Refusal:
+    series = group.series[position]
+    variant = series.variants[group.flags[position] >> VARIANT_SHIFT]
+    return Refusal(
+        id=new_id(),
+        organization_id=series.key.organization_id,
+        device_id=series.key.device_id,
+        received_us=now_us,
+        topic=variant_topic(series, variant),
+        payload=repr(group.value[position]).encode(),
+        error="timestamp_conflict",
+        detail="Another value with this timestamp was stored before; the first one stands.",
+    )
+
+
+def variant_topic(series: Series, variant: Variant) -> str:
+    return f"{variant.source_protocol}:{series.key.sensor_type}/{series.key.sensor_id}"

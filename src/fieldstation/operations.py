@@ -1,0 +1,89 @@
+"""What the command line has done for it, by a running station or in its own process: users and backups."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fieldstation.adapters.sqlite_backup import create_backup
+from fieldstation.core.errors import Conflict
+from fieldstation.domains.identity.schemas.callers import Role
+from fieldstation.domains.identity.service import accounts, organizations
+from fieldstation.domains.identity.service.accounts import Profile
+from fieldstation.runtime import Runtime, station_url, telemetry_url
+
+FIRST_ORGANIZATION = "Station"
+BACKUPS = "backups"
+
+Operation = Callable[..., Awaitable[Any]]
+
+
+def station_operations(runtime: Runtime) -> Mapping[str, Operation]:
+    """Return the operations by name; their arguments and results are plain JSON values."""
+    tasks = StationOperations(runtime)
+    return {
+        "user.create": tasks.create_user,
+        "user.set_password": tasks.set_password,
+        "user.list": tasks.list_users,
+        "backup.create": tasks.create_backup,
+    }
+
+
+class StationOperations:
+    """Each method is one operation."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def create_user(
+        self,
+        *,
+        email: str,
+        username: str | None = None,
+        password: str | None = None,
+        role: str = Role.OWNER,
+        superuser: bool = False,
+    ) -> dict[str, Any]:
+        """Create a user in the station's first organization, which is made if there is none."""
+        runtime = self._runtime
+        async with runtime.database.transaction() as session:
+            organization = await organizations.ensure_first_organization(
+                session, name=FIRST_ORGANIZATION, now=runtime.clock.now()
+            )
+        user, chosen = await accounts.create_user(
+            runtime.database,
+            runtime.passwords,
+            Profile(email, username),
+            clock=runtime.clock,
+            organization_id=organization.id,
+            role=Role(role),
+            superuser=superuser,
+            password=password,
+        )
+        return {"id": user.id, "email": user.email, "password": chosen}
+
+    async def set_password(self, *, login: str, password: str | None = None) -> dict[str, Any]:
+        """Give a user a new password and end their sessions."""
+        runtime = self._runtime
+        chosen = await accounts.set_password(
+            runtime.database, runtime.passwords, login, clock=runtime.clock, password=password
+        )
+        return {"password": chosen}
+
+    async def list_users(self, *, after_id: str | None = None) -> list[dict[str, Any]]:
+        """Return a page of users, oldest first."""
+        async with self._runtime.database.reading() as session:
+            users = await accounts.list_users(session, after_id=after_id)
+        return [user.model_dump(mode="json") for user in users]
+
+    async def create_backup(self, *, output: str | None = None) -> dict[str, Any]:
+        """Snapshot both database files. Raises ``Conflict`` where there are none."""
+        settings = self._runtime.settings
+        station, telemetry = station_url(settings), telemetry_url(settings)
+        if {station.get_backend_name(), telemetry.get_backend_name()} != {"sqlite"}:
+            raise Conflict("Backups are for SQLite; use pg_dump for PostgreSQL.")
+        return await create_backup(
+            station_db=Path(station.database or ""),
+            telemetry_db=Path(telemetry.database or ""),
+            output=Path(output) if output else settings.station.data_dir / BACKUPS,
+            clock=self._runtime.clock,
+        )

@@ -1,0 +1,334 @@
+"""Builds and owns every long-lived object of a station; starts them in order and stops them in order."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy.engine import URL
+
+from fieldstation.adapters.data_directory import DataDirectory
+from fieldstation.adapters.mqtt_server.health import MqttHealth
+from fieldstation.adapters.mqtt_server.options import MqttServerOptions, PacketLimits
+from fieldstation.adapters.mqtt_server.server import MqttServer
+from fieldstation.adapters.mqtt_server.station import StationDoor
+from fieldstation.bus.memory import MemoryBus
+from fieldstation.core.clock import Clock, SystemClock, instant_to_us
+from fieldstation.core.errors import Busy
+from fieldstation.core.settings import MqttSettings, Settings, SettingsError
+from fieldstation.db.database import Database
+from fieldstation.db.engines import create_engines, database_url
+from fieldstation.db.jobs import JobRunner, PeriodicJob
+from fieldstation.db.outbox import OutboxRelay
+from fieldstation.domains.audit import service as audit
+from fieldstation.domains.devices import service as devices
+from fieldstation.domains.devices.events import DeviceDeleted
+from fieldstation.domains.devices.last_seen import FLUSH_INTERVAL_S, LastSeen
+from fieldstation.domains.identity.events import CredentialRevoked
+from fieldstation.domains.identity.jobs import RevocationWatch, purge_expired
+from fieldstation.domains.identity.ports import UnlimitedQuota
+from fieldstation.domains.identity.service.authenticator import Authenticator
+from fieldstation.domains.identity.service.passwords import Passwords, station_hasher
+from fieldstation.domains.identity.service.tokens import load_key_ring
+from fieldstation.domains.live.hub import Hub
+from fieldstation.domains.live.sockets import Sockets
+from fieldstation.domains.messaging.schemas import TOPIC_BYTES_MAX
+from fieldstation.domains.system.metrics import RequestMetrics
+from fieldstation.domains.system.service import StationState, prometheus_readings
+from fieldstation.domains.telemetry.catalog import Catalog
+from fieldstation.domains.telemetry.intake import Heartbeat, Intake
+from fieldstation.domains.telemetry.last_values import LastValues
+from fieldstation.domains.telemetry.ports import ReadingStore
+from fieldstation.domains.telemetry.service import IntakeDoor
+from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
+from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
+from fieldstation.domains.telemetry.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+OUTBOX_INTERVAL_S = 1.0
+LAG_INTERVAL_S = 0.1
+LAG_DECAY = 0.9
+
+
+def station_url(settings: Settings) -> URL:
+    """Return where the station's tables are."""
+    return database_url(settings.database.url, data_dir=settings.station.data_dir)
+
+
+def telemetry_url(settings: Settings) -> URL:
+    """Return where readings are: their own URL, a file of their own on SQLite, else the station's database."""
+    url = settings.database.telemetry_url
+    own = station_url(settings)
+    if url is not None or own.get_backend_name() == "sqlite":
+        return database_url(url, data_dir=settings.station.data_dir, file_name="telemetry.db")
+    return own
+
+
+class Runtime:
+    """One node of a station. Everything is built here and handed in; nothing else is long-lived."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.directory = DataDirectory(settings.station.data_dir)
+        self.directory.prepare()
+        self.node_id = self.directory.node_id(settings.station.node_id)
+        self.bus = MemoryBus()
+        self._build_database()
+        self._build_telemetry()
+        self._build_doors()
+        self._subscribe()
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def _build_database(self) -> None:
+        settings, clock = self.settings, self.clock
+        url = station_url(settings)
+        self.database = Database(create_engines(url, settings.database), self.bus.publish)
+        self.key_ring = load_key_ring(settings)
+        self.authenticator = Authenticator(self.database, clock, settings.auth, self.key_ring)
+        self.passwords = Passwords(station_hasher())
+        self.quota = UnlimitedQuota()
+        self.last_seen = LastSeen(self.database, clock)
+        self.revocations = RevocationWatch(self.database, clock, self.bus.publish)
+
+    def _build_telemetry(self) -> None:
+        settings, clock = self.settings, self.clock
+        self.store = reading_store(telemetry_url(settings), node_id=self.node_id, clock=clock)
+        self.catalog = Catalog(self.store)
+        self.intake = Intake(settings.telemetry, clock)
+        self.last_values = LastValues(self.store, node_id=self.node_id)
+        self.hub = Hub(clock, node_id=self.node_id)
+        self.writer = Writer(
+            intake=self.intake,
+            store=self.store,
+            catalog=self.catalog,
+            clock=clock,
+            keep_heartbeats=self._keep_heartbeats,
+            consumers=[self.last_values.learn, self.hub.publish],
+        )
+
+    def _build_doors(self) -> None:
+        settings, clock = self.settings, self.clock
+        self.sockets = Sockets(settings.live, clock)
+        self.intake_door = IntakeDoor(
+            self.catalog, self.intake, settings.telemetry.request_readings_max
+        )
+        self.mqtt_door = StationDoor(
+            database=self.database,
+            authenticator=self.authenticator,
+            catalog=self.catalog,
+            intake=self.intake,
+            last_seen=self.last_seen,
+            clock=clock,
+            start_task=self._start_task,
+            revoke=self._revoke,
+        )
+        self.mqtt: MqttServer | None = None
+        if settings.mqtt.enabled:
+            self.mqtt = MqttServer(
+                mqtt_options(settings.mqtt), self.mqtt_door, clock, tls=tls_context(settings.mqtt)
+            )
+        self.state = StationState(
+            settings=settings,
+            clock=clock,
+            database=self.database,
+            store=self.store,
+            intake=self.intake,
+            writer=self.writer,
+            last_values=self.last_values,
+            sockets=self.sockets,
+            mqtt=None if self.mqtt is None else MqttHealth(self.mqtt),
+            started_s=clock.monotonic(),
+        )
+        self.request_metrics = RequestMetrics(clock, lambda: prometheus_readings(self.state))
+
+    def _subscribe(self) -> None:
+        self.bus.subscribe(CredentialRevoked, lambda event: self._revoke(event.subject))
+        self.bus.subscribe(
+            DeviceDeleted, lambda event: self.mqtt_door.forget_device(event.device_id)
+        )
+
+    def components(self) -> dict[str, Any]:
+        """Return what routes find in ``app.state``."""
+        return {
+            "settings": self.settings,
+            "clock": self.clock,
+            "database": self.database,
+            "authenticator": self.authenticator,
+            "passwords": self.passwords,
+            "quota": self.quota,
+            "store": self.store,
+            "intake_door": self.intake_door,
+            "last_values": self.last_values,
+            "last_seen": self.last_seen,
+            "hub": self.hub,
+            "sockets": self.sockets,
+            "station": self.state,
+            "request_metrics": self.request_metrics,
+        }
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Runtime"]:
+        """Run the station's work while the block lasts; then drain, save and close. The schema must be there.
+
+        Raises ``Busy`` when the database is away at start and ``OSError`` when the MQTT port is taken.
+        """
+        try:
+            await self.store.open()
+            await self.last_values.rebuild()
+            self.hub.begin_at(
+                {n: newest for n, (_, newest) in (await self.store.log_bounds()).items()}
+            )
+            if self.mqtt is not None:
+                await self.mqtt.start()
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                work = [tasks.create_task(coroutine, name=name) for name, coroutine in self._work()]
+                try:
+                    yield self
+                    await self.drain()
+                finally:
+                    if self.mqtt is not None:
+                        await self.mqtt.stop()
+                    for task in work:
+                        task.cancel()
+            await self._save()
+        finally:
+            self._tasks = None
+            await self.store.close()
+            await self.database.close()
+
+    async def drain(self) -> None:
+        """Take nothing more by MQTT, and wait until everything taken is committed; harmless when repeated."""
+        self.state.draining = True
+        self.sockets.close_all()
+        if self.mqtt is not None:
+            await self.mqtt.drain()
+        await self.writer.drain()
+
+    def _work(self) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
+        relay = OutboxRelay(self.database, self.clock, {devices.PURGE_TOPIC: self._purge_device})
+        flush_s = self.settings.telemetry.last_values_flush_interval_s
+        work = [
+            ("writer", self.writer.write_forever()),
+            ("jobs", self._job_runner().run_forever()),
+            ("revocations", self.revocations.run_forever()),
+            ("outbox", repeat(relay.deliver_due, interval_s=OUTBOX_INTERVAL_S)),
+            ("last-seen", repeat(self.last_seen.flush, interval_s=FLUSH_INTERVAL_S)),
+            ("last-values", repeat(self.last_values.flush, interval_s=flush_s)),
+            ("loop-lag", watch_loop(self.state)),
+        ]
+        if self.mqtt is not None:
+            work.append(("mqtt", self.mqtt.run()))
+        return work
+
+    def _job_runner(self) -> JobRunner:
+        jobs = [
+            PeriodicJob("audit.chain", 10, self._chain_audit),
+            PeriodicJob("identity.purge_expired", 3600, self._purge_expired),
+            PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
+        ]
+        return JobRunner(self.database, self.clock, node_id=self.node_id, jobs=jobs)
+
+    async def _chain_audit(self) -> None:
+        async with self.database.transaction() as session:
+            await audit.chain_new_entries(session)
+
+    async def _purge_expired(self) -> None:
+        await purge_expired(self.database, self.clock, self.settings.auth)
+
+    async def _trim_telemetry(self) -> None:
+        kept = self.settings.telemetry
+        before = self.clock.now() - timedelta(hours=kept.log_keep_hours)
+        while await self.store.trim_log(before_us=instant_to_us(before)):
+            await asyncio.sleep(0)
+        await self.store.trim_refusals(keep_per_device=kept.refusals_per_device_max)
+
+    async def _purge_device(self, payload: dict[str, Any]) -> None:
+        organization_id, device_id = payload["organization_id"], payload["device_id"]
+        self.catalog.forget(device_id)
+        self.last_values.forget(organization_id, device_id)
+        await self.store.delete_device(organization_id, device_id)
+
+    async def _keep_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> None:
+        async with self.database.transaction() as session:
+            await devices.keep_heartbeats(session, heartbeats)
+
+    async def _save(self) -> None:
+        """Save what is only in memory; without it, a start rebuilds it from the intake log."""
+        try:
+            await self.last_values.flush()
+            await self.last_seen.flush()
+        except Busy as error:
+            log.warning("not_saved_at_stop", reason=error.detail)
+
+    def _revoke(self, subject: str) -> None:
+        self.authenticator.forget(subject)
+        self.sockets.revoke(subject)
+        if self.mqtt is not None:
+            self.mqtt.revoke(subject)
+
+    def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        if self._tasks is None:
+            work.close()
+            return
+        self._tasks.create_task(work, name=name)
+
+
+def reading_store(url: URL, *, node_id: str, clock: Clock) -> ReadingStore:
+    """Choose the store that fits the telemetry database."""
+    if url.get_backend_name() == "sqlite":
+        return SqliteReadingStore(Path(url.database or ""), node_id=node_id, clock=clock)
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return PostgresqlReadingStore(dsn, node_id=node_id, clock=clock)
+
+
+async def repeat(work: Callable[[], Awaitable[object]], *, interval_s: float) -> None:
+    """Do something again and again; a database that is away only delays it."""
+    while True:
+        await asyncio.sleep(interval_s)
+        try:
+            await work()
+        except Busy as error:
+            log.warning("work_delayed", reason=error.detail)
+
+
+async def watch_loop(state: StationState) -> None:
+    """Keep ``loop_lag_ms`` at the worst lateness of the loop, fading by a tenth each look."""
+    clock = state.clock
+    while True:
+        due = clock.monotonic() + LAG_INTERVAL_S
+        await asyncio.sleep(LAG_INTERVAL_S)
+        late_ms = max(clock.monotonic() - due, 0.0) * 1000
+        state.loop_lag_ms = max(late_ms, state.loop_lag_ms * LAG_DECAY)
+
+
+def mqtt_options(settings: MqttSettings) -> MqttServerOptions:
+    return MqttServerOptions(
+        host=settings.host,
+        port=settings.port,
+        tls_port=settings.tls_port or 0,
+        connections_max=settings.connections_max,
+        packets=PacketLimits(topic_bytes_max=TOPIC_BYTES_MAX),
+    )
+
+
+def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
+    """Return what the TLS port needs, or None when there is none. Raises ``SettingsError``."""
+    if settings.tls_port is None:
+        return None
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        raise SettingsError("MQTT_TLS_PORT needs MQTT_TLS_CERT_FILE and MQTT_TLS_KEY_FILE")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"MQTT_TLS_CERT_FILE or MQTT_TLS_KEY_FILE cannot be used: {error}"
+        ) from error
+    return context

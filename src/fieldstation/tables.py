@@ -1,0 +1,16 @@
+"""Imports every model, so that each metadata is whole: the station's and the telemetry's."""
+
+from sqlalchemy import MetaData
+
+from fieldstation.db import jobs, outbox
+from fieldstation.db.base import Base, telemetry_metadata
+from fieldstation.domains.audit import models as audit
+from fieldstation.domains.devices import models as devices
+from fieldstation.domains.identity import models as identity
+from fieldstation.domains.messaging import models as messaging
+from fieldstation.domains.telemetry import models as telemetry
+
+MODULES = (audit, devices, identity, jobs, messaging, outbox, telemetry)
+
+METADATA: dict[str, MetaData] = {"station": Base.metadata, "telemetry": telemetry_metadata}
+"""By target of a migration."""

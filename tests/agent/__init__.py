@@ -1,0 +1,1 @@
+"""The agent: its parts, and the process against real brokers."""

@@ -1,0 +1,1 @@
+"""The pure parts of the benchmarks: what they send, how they count, how they judge."""

@@ -1,0 +1,43 @@
+"""Fixtures of the contract suites: each test runs on every store."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contracts.reading_databases import (
+    ReadingDatabase,
+    ReadingStoreUnderTest,
+    fresh_postgresql_url,
+    reading_database,
+)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    with fresh_postgresql_url() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where the telemetry tables go; asks for PostgreSQL only when the test runs there."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'telemetry.db'}"
+    return request.getfixturevalue("postgresql_url")
+
+
+@pytest.fixture
+async def database(database_url: str, anyio_backend: str) -> AsyncIterator[ReadingDatabase]:
+    async with reading_database(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+async def store(database: ReadingDatabase) -> ReadingStoreUnderTest:
+    return await database.open()

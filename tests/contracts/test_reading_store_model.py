@@ -1,0 +1,133 @@
+"""Any history of appends leaves every store as a plain dict says it should be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fieldstation.domains.telemetry.ports import Order, Outcome, SeriesRow
+from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
+from tests.contracts.readings import (
+    FOREVER,
+    HOUR_US,
+    NOON_US,
+    Given,
+    append,
+    everything,
+    make_series,
+    rows_of,
+)
+from tests.contracts.test_reading_store_aggregates import (
+    buckets_by_hand,
+    close_to,
+    stats_by_hand,
+)
+
+pytestmark = pytest.mark.anyio
+
+SERIES = 3
+
+# Few instants and values, so that keys meet; some far apart, so that windows and hours are crossed.
+instants = st.sampled_from([0, 1, 59_999_999, 60_000_000, HOUR_US, 90 * HOUR_US, -400 * HOUR_US])
+values = st.sampled_from([0.0, 1 / 3, 1e100, -2.5])
+texts = st.sampled_from([None, None, None, "open", "closed"])
+readings = st.builds(
+    lambda series, instant, value, text: Given(
+        series, NOON_US + instant, value if text is None else 0.0, text
+    ),
+    st.integers(0, SERIES - 1),
+    instants,
+    values,
+    texts,
+)
+# Whether the caller guesses the suspects right, guesses none, or suspects everything.
+histories = st.lists(
+    st.tuples(
+        st.lists(readings, max_size=12), st.sampled_from(["right", "none", "all"]), st.booleans()
+    ),
+    max_size=8,
+)
+
+
+@dataclass
+class Model:
+    """What should stand, and what the log should hold."""
+
+    stands: dict[tuple[int, int], Given] = field(default_factory=dict)
+    logged: list[Given] = field(default_factory=list)
+
+    def suspects(self, rows: Sequence[Given]) -> list[int]:
+        keys = set(self.stands)
+        found: list[int] = []
+        for at, row in enumerate(rows):
+            key = row[:2]
+            if key in keys:
+                found.append(at)
+            keys.add(key)
+        return found
+
+    def append(self, rows: Sequence[Given]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for row in rows:
+            first = self.stands.setdefault((row.series_id, row.ts_us), row)
+            if first is row:
+                self.logged.append(row)
+                outcomes.append(Outcome.ACCEPTED)
+            else:
+                outcomes.append(Outcome.DUPLICATE if first == row else Outcome.CONFLICT)
+        return outcomes
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(history=histories)
+async def test_any_history_of_appends_equals_a_dict(
+    database: ReadingDatabase, history: list[tuple[list[Given], str, bool]]
+) -> None:
+    nodes = [await database.shared("node-a"), await database.shared("node-b")]
+    # Every example works on a device of its own in the one database.
+    series = await make_series(nodes[0], SERIES, device_id=database.new_name())
+    before = {node: bounds[1] for node, bounds in (await nodes[0].log_bounds()).items()}
+    model = Model()
+
+    for rows, guess, other_node in history:
+        # One SQLite file has one writer; on PostgreSQL two nodes take turns.
+        store = nodes[other_node and database.kind == "postgresql"]
+        placed = [row._replace(series_id=series[row.series_id].id) for row in rows]
+        suspects = {
+            "right": model.suspects(placed),
+            "none": [],
+            "all": list(range(len(placed))),
+        }[guess]
+        outcomes = await append(store, placed, suspects=suspects)
+        expected = model.append(placed)
+        assert list(outcomes or bytes(len(placed))) == expected
+
+    await compare(nodes[0], series, model)
+    logged = [
+        row
+        for batch in await nodes[0].batches_after(before, batches_max=100)
+        for row in rows_of(batch.readings)
+    ]
+    assert sorted(logged, key=str) == sorted(model.logged, key=str)
+
+
+async def compare(store: ReadingStoreUnderTest, series: Sequence[SeriesRow], model: Model) -> None:
+    rows = sorted(model.stands.values(), key=lambda row: (row.ts_us, row.series_id))
+    assert await everything(store, series) == rows
+    newest = await store.page(series, **FOREVER, order=Order.NEWEST_FIRST, limit=5)
+    assert rows_of(newest) == rows[::-1][:5]
+    blocks = [rows_of(block) async for block in store.stream(series, **FOREVER, rows_max=4)]
+    assert [row for block in blocks for row in block] == rows
+    buckets = await store.buckets(series, **FOREVER, interval_us=HOUR_US)
+    expected = buckets_by_hand(rows, HOUR_US)
+    assert len(buckets) == len(expected)
+    assert all(map(close_to, buckets, expected))
+    for one in await store.stats(series, **FOREVER):
+        own = [row for row in rows if row.series_id == one.series_id]
+        assert close_to(one, stats_by_hand(own))

@@ -1,0 +1,373 @@
+"""Sessions: logging in, renewing, logging out."""
+
+from datetime import timedelta
+
+import anyio
+import bcrypt
+import jwt
+import pytest
+from sqlalchemy import select, update
+
+from fieldstation.core.clock import ManualClock, SystemClock
+from fieldstation.domains.identity.models import LoginThrottle, RefreshToken, User
+from fieldstation.domains.identity.service.sessions import SESSIONS_PER_USER_MAX
+from tests.domains.identity.stations import (
+    PASSWORD,
+    Person,
+    Station,
+    expect,
+    open_station,
+    refusal,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+def manual(station: Station) -> ManualClock:
+    assert isinstance(station.clock, ManualClock)
+    return station.clock
+
+
+async def test_login_by_email_in_any_case_and_by_username(station: Station, ada: Person) -> None:
+    for name in ({"email": "ADA@Example.ORG"}, {"username": "Ada"}, {"username": ada.email}):
+        answer = await station.client().post(
+            "/api/v1/auth/login", json={**name, "password": PASSWORD}
+        )
+        tokens = expect(answer, 200)
+        assert tokens["token_type"] == "bearer"
+        assert tokens["expires_in"] == 1800
+        assert answer.headers["cache-control"] == "no-store"
+        assert "set-cookie" not in answer.headers
+
+
+async def test_unknown_name_and_wrong_password_get_the_same_work_and_answer(
+    station: Station, ada: Person
+) -> None:
+    before = station.hasher.verified
+    wrong = refusal(await station.log_in(ada.email, "not the password"), 401, "invalid_credentials")
+    assert station.hasher.verified == before + 1
+    unknown = refusal(await station.log_in("nobody@example.org"), 401, "invalid_credentials")
+    assert station.hasher.verified == before + 2
+    for name in ("correlation_id", "request_id", "timestamp"):
+        del wrong[name], unknown[name]
+    assert wrong == unknown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"password": PASSWORD},
+        {"email": "ada@example.org", "username": "ada", "password": PASSWORD},
+        {"email": "ada@example.org", "password": PASSWORD, "is_superuser": True},
+        {"email": "ada@example.org", "password": "x" * 300},
+    ],
+)
+async def test_login_refuses_other_bodies(station: Station, body: dict[str, str]) -> None:
+    refusal(await station.client().post("/api/v1/auth/login", json=body), 422, "validation_error")
+
+
+async def test_account_locks_after_ten_failures_and_backs_off(
+    station: Station, ada: Person
+) -> None:
+    for _ in range(10):
+        refusal(await station.log_in(ada.email, "not the password"), 401, "invalid_credentials")
+    verified = station.hasher.verified
+    locked = await station.log_in(ada.email)
+    problem = refusal(locked, 429, "login_locked")
+    assert problem["retry_after"] == int(locked.headers["retry-after"]) == 31
+    assert station.hasher.verified == verified
+    refusal(await station.client().post(
+        "/api/v1/auth/login", json={"username": "ada", "password": PASSWORD}
+    ), 429, "login_locked")
+    manual(station).advance(30)
+    refusal(await station.log_in(ada.email, "not the password"), 401, "invalid_credentials")
+    manual(station).advance(59)
+    refusal(await station.log_in(ada.email), 429, "login_locked")
+    manual(station).advance(1)
+    expect(await station.log_in(ada.email), 200)
+    refusal(await station.log_in(ada.email, "not the password"), 401, "invalid_credentials")
+    expect(await station.log_in(ada.email), 200)
+
+
+async def test_unknown_name_locks_like_an_account(station: Station) -> None:
+    for _ in range(10):
+        refusal(await station.log_in("nobody@example.org"), 401, "invalid_credentials")
+    refusal(await station.log_in("Nobody@example.org"), 429, "login_locked")
+
+
+async def test_old_failures_are_forgotten(station: Station, ada: Person) -> None:
+    for _ in range(9):
+        await station.log_in(ada.email, "not the password")
+    manual(station).advance(24 * 3600)
+    await station.log_in(ada.email, "not the password")
+    async with station.database.reading() as session:
+        throttle = await session.get(LoginThrottle, ada.id)
+    assert throttle is not None
+    assert throttle.failures == 1
+    assert throttle.locked_until is None
+
+
+async def test_guesses_at_the_same_time_are_all_counted(station: Station, ada: Person) -> None:
+    statuses: list[int] = []
+
+    async def guess() -> None:
+        statuses.append((await station.log_in(ada.email, "not the password")).status_code)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(15):
+            tasks.start_soon(guess)
+    assert statuses.count(401) == 10
+    assert statuses.count(429) == 5
+
+
+async def test_right_guess_among_many_loses_when_the_account_locked_meanwhile(
+    station: Station, ada: Person
+) -> None:
+    async with station.database.transaction() as session:
+        session.add(
+            LoginThrottle(
+                key=ada.id, failures=9, locked_until=None, updated_at=station.clock.now()
+            )
+        )
+    answers: dict[str, int] = {}
+
+    async def guess(password: str) -> None:
+        answers[password] = (await station.log_in(ada.email, password)).status_code
+
+    station.passwords._limiter.total_tokens = 1  # noqa: SLF001 - makes the order of the two certain
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(guess, "not the password")
+        await anyio.lowlevel.checkpoint()
+        tasks.start_soon(guess, PASSWORD)
+    assert answers["not the password"] == 401
+    assert answers[PASSWORD] in {200, 429}
+
+
+async def test_bcrypt_hash_still_verifies_and_is_replaced(station: Station, ada: Person) -> None:
+    long_password = "an old password that is longer than bcrypt ever looked at, seventy-two bytes!"
+    old = bcrypt.hashpw(long_password.encode()[:72], bcrypt.gensalt(4)).decode()
+    await store_hash(station, ada, old)
+    refusal(await station.log_in(ada.email, "not the password"), 401, "invalid_credentials")
+    expect(await station.log_in(ada.email, long_password), 200)
+    async with station.database.reading() as session:
+        stored = await session.scalar(select(User.password_hash).where(User.id == ada.id))
+    assert stored is not None
+    assert stored.startswith("$argon2id$")
+    expect(await station.log_in(ada.email, long_password), 200)
+
+
+async def test_hash_of_an_unknown_kind_lets_nobody_in(station: Station, ada: Person) -> None:
+    await store_hash(station, ada, "{md5}5f4dcc3b5aa765d61d8327deb882cf99")
+    refusal(await station.log_in(ada.email), 401, "invalid_credentials")
+
+
+async def store_hash(station: Station, person: Person, password_hash: str) -> None:
+    async with station.database.transaction() as session:
+        await session.execute(
+            update(User).where(User.id == person.id).values(password_hash=password_hash)
+        )
+
+
+async def test_form_login_narrows_the_session_for_good(station: Station, ada: Person) -> None:
+    form = {"username": "ada", "password": PASSWORD, "scope": "telemetry:read devices:read"}
+    tokens = expect(await station.client().post("/api/v1/auth/token", data=form), 200)
+    assert tokens["scope"] == "devices:read telemetry:read"
+    renewed = expect(
+        await station.client().post(
+            "/api/v1/auth/refresh", json={"refresh_token": tokens["refresh_token"]}
+        ),
+        200,
+    )
+    for token in (tokens["access_token"], renewed["access_token"]):
+        client = station.client(token)
+        seen = expect(await client.get("/probe"), 200)
+        assert seen["scopes"] == ["devices:read", "telemetry:read"]
+        problem = await client.get("/api/v1/users")
+        refusal(problem, 403, "insufficient_scope")
+        assert 'scope="org:read"' in problem.headers["www-authenticate"]
+        body = {"name": "more", "scopes": ["devices:read"]}
+        refusal(await client.post("/api/v1/auth/api-keys", json=body), 403, "session_required")
+    expect(await client.post("/api/v1/auth/logout"), 204)
+
+
+async def test_form_login_names_an_unknown_scope(station: Station, ada: Person) -> None:
+    form = {"username": "ada", "password": PASSWORD, "scope": "everything"}
+    answer = await station.client().post("/api/v1/auth/token", data=form)
+    refusal(answer, 422, "unknown_scope")
+    form = {"username": "ada", "password": PASSWORD, "grant_type": "implicit"}
+    answer = await station.client().post("/api/v1/auth/token", data=form)
+    refusal(answer, 422, "validation_error")
+
+
+async def test_narrowing_gives_nothing_that_the_role_does_not_have(
+    station: Station, ada: Person
+) -> None:
+    viewer = await station.hire(ada, "vic@example.org", "viewer")
+    form = {"username": viewer.email, "password": PASSWORD, "scope": "org:admin system:admin"}
+    tokens = expect(await station.client().post("/api/v1/auth/token", data=form), 200)
+    seen = expect(await station.client(tokens["access_token"]).get("/probe"), 200)
+    assert seen["scopes"] == []
+
+
+async def test_refresh_rotates(station: Station, ada: Person) -> None:
+    manual(station).advance(1700)
+    renewed = expect(await refresh(station, ada.tokens["refresh_token"]), 200)
+    assert renewed["refresh_token"] != ada.tokens["refresh_token"]
+    manual(station).advance(200)
+    refusal(await ada.client.get("/api/v1/auth/me"), 401, "unauthenticated")
+    expect(await station.client(renewed["access_token"]).get("/api/v1/auth/me"), 200)
+
+
+async def refresh(station: Station, token: str | None) -> object:
+    body = {"refresh_token": token}
+    return await station.client().post("/api/v1/auth/refresh", json=body)
+
+
+async def test_reuse_of_an_old_refresh_token_ends_the_family(station: Station, ada: Person) -> None:
+    other = expect(await station.log_in(ada.email), 200)
+    renewed = expect(await refresh(station, ada.tokens["refresh_token"]), 200)
+    expect(await station.client(renewed["access_token"]).get("/api/v1/auth/me"), 200)
+    manual(station).advance(1)
+    refusal(await refresh(station, ada.tokens["refresh_token"]), 401, "unauthenticated")
+    for token in (renewed["access_token"], ada.tokens["access_token"]):
+        refusal(await station.client(token).get("/api/v1/auth/me"), 401, "unauthenticated")
+    refusal(await refresh(station, renewed["refresh_token"]), 401, "unauthenticated")
+    refusal(await refresh(station, ada.tokens["refresh_token"]), 401, "unauthenticated")
+    expect(await station.client(other["access_token"]).get("/api/v1/auth/me"), 200)
+    expect(await refresh(station, other["refresh_token"]), 200)
+
+
+async def test_refresh_refuses_unknown_missing_and_expired_tokens(
+    station: Station, ada: Person
+) -> None:
+    for token in ("nonsense", "", None, "\ud800".encode("utf-8", "surrogatepass").hex()):
+        refusal(await refresh(station, token), 401, "unauthenticated")
+    empty = await station.client().post("/api/v1/auth/refresh")
+    refusal(empty, 401, "unauthenticated")
+    manual(station).advance(timedelta(days=30).total_seconds())
+    refusal(await refresh(station, ada.tokens["refresh_token"]), 401, "unauthenticated")
+
+
+async def test_two_refreshes_at_the_same_time_have_one_winner(url: str) -> None:
+    async with open_station(url, clock=SystemClock()) as station:
+        ada = await station.register("ada@example.org")
+        answers = []
+
+        async def renew() -> None:
+            answers.append(await refresh(station, ada.tokens["refresh_token"]))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(2):
+                tasks.start_soon(renew)
+        assert sorted(answer.status_code for answer in answers) == [200, 401]
+        won = next(answer for answer in answers if answer.status_code == 200).json()
+        expect(await station.client(won["access_token"]).get("/api/v1/auth/me"), 200)
+        expect(await refresh(station, won["refresh_token"]), 200)
+
+
+async def test_logout_ends_this_session_only_and_for_good(
+    url: str, station: Station, ada: Person
+) -> None:
+    other = expect(await station.log_in(ada.email), 200)
+    expect(await ada.client.get("/api/v1/auth/me"), 200)
+    expect(await ada.client.post("/api/v1/auth/logout"), 204)
+    refusal(await ada.client.get("/api/v1/auth/me"), 401, "unauthenticated")
+    refusal(await refresh(station, ada.tokens["refresh_token"]), 401, "unauthenticated")
+    expect(await station.client(other["access_token"]).get("/api/v1/auth/me"), 200)
+    await station.close()
+    async with open_station(url) as restarted:
+        client = restarted.client(ada.tokens["access_token"])
+        refusal(await client.get("/api/v1/auth/me"), 401, "unauthenticated")
+
+
+async def test_session_ends_for_the_oldest_beyond_the_limit(station: Station, ada: Person) -> None:
+    now = station.clock.now()
+    async with station.database.transaction() as session:
+        session.add_all(
+            RefreshToken(
+                id=f"{number:036}",
+                family_id=f"family-{number}",
+                user_id=ada.id,
+                token_hash=f"{number:064}",
+                scopes=None,
+                created_at=now,
+                expires_at=now + timedelta(days=1),
+                used_at=None,
+                revoked_at=None,
+            )
+            for number in range(SESSIONS_PER_USER_MAX)
+        )
+    expect(await station.log_in(ada.email), 200)
+    async with station.database.reading() as session:
+        live = await session.scalars(
+            select(RefreshToken.family_id).where(
+                RefreshToken.user_id == ada.id, RefreshToken.revoked_at.is_(None)
+            )
+        )
+        families = set(live.all())
+    assert len(families) == SESSIONS_PER_USER_MAX
+    assert "family-0" not in families
+    assert f"family-{SESSIONS_PER_USER_MAX - 1}" in families
+
+
+async def test_cookies_carry_the_session(station: Station, ada: Person) -> None:
+    client = station.client()
+    answer = await client.post(
+        "/api/v1/auth/login?cookie=true", json={"email": ada.email, "password": PASSWORD}
+    )
+    expect(answer, 200)
+    for line in answer.headers.get_list("set-cookie"):
+        assert "HttpOnly" in line
+        assert "SameSite=lax" in line
+        assert "Secure" not in line
+    expect(await client.get("/api/v1/auth/me"), 200)
+    refusal(await client.post("/probe"), 403, "csrf_failed")
+    foreign = {"origin": "https://evil.example"}
+    refusal(await client.post("/probe", headers=foreign), 403, "csrf_failed")
+    refusal(await client.post("/probe", headers={"origin": "null"}), 403, "csrf_failed")
+    own = {"origin": "http://station.test"}
+    expect(await client.post("/probe", headers=own), 200)
+    refusal(await client.post("/api/v1/auth/refresh", headers=foreign), 401, "unauthenticated")
+    renewed = await client.post("/api/v1/auth/refresh", headers=own)
+    expect(renewed, 200)
+    assert len(renewed.headers.get_list("set-cookie")) == 2
+    expect(await client.post("/api/v1/auth/logout", headers=own), 204)
+    assert not client.cookies
+    refusal(await client.get("/api/v1/auth/me"), 401, "unauthenticated")
+
+
+async def test_foreign_page_cannot_give_a_browser_a_session(station: Station, ada: Person) -> None:
+    body = {"email": ada.email, "password": PASSWORD}
+    answer = await station.client().post(
+        "/api/v1/auth/login?cookie=true", json=body, headers={"origin": "https://evil.example"}
+    )
+    refusal(answer, 403, "csrf_failed")
+
+
+async def test_configured_origins_may_write_with_the_cookie_which_is_secure_in_production(
+    url: str,
+) -> None:
+    async with open_station(
+        url,
+        ENVIRONMENT="production",
+        REGISTRATION="open",
+        CORS_ORIGINS="https://console.example",
+        API_PUBLIC_URL="https://public.example/base",
+    ) as station:
+        ada = await station.register("ada@example.org")
+        answer = await station.client().post(
+            "/api/v1/auth/login?cookie=true",
+            json={"email": ada.email, "password": PASSWORD},
+            headers={"origin": "https://console.example"},
+        )
+        expect(answer, 200)
+        assert all("Secure" in line for line in answer.headers.get_list("set-cookie"))
+        for origin in ("https://console.example", "https://public.example"):
+            headers = {"origin": origin, "cookie": f"session={ada.tokens['access_token']}"}
+            expect(await station.client().post("/probe", headers=headers), 200)
+
+
+async def test_access_token_names_no_organization(ada: Person) -> None:
+    claims = jwt.decode(ada.tokens["access_token"], options={"verify_signature": False})
+    assert set(claims) == {"iss", "aud", "sub", "jti", "sid", "iat", "nbf", "exp", "type"}
+    assert claims["sub"] == ada.id

@@ -1,0 +1,201 @@
+"""What only the PostgreSQL store does: several nodes, and a server that goes away."""
+
+import asyncio
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from fieldstation.core.clock import SystemClock
+from fieldstation.core.errors import Busy
+from fieldstation.domains.telemetry.ports import Outcome, SeriesKey, Variant
+from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
+from tests.contracts.reading_databases import ReadingDatabase, reading_database
+from tests.contracts.readings import (
+    NOON_US,
+    Given,
+    append,
+    columns,
+    everything,
+    make_series,
+    rows_of,
+)
+from tests.domains.telemetry.store.lossy_proxy import LossyProxy
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def database(postgresql_url: str, anyio_backend: str) -> AsyncIterator[ReadingDatabase]:
+    async with reading_database(postgresql_url) as database:
+        yield database
+
+
+@pytest.fixture
+async def proxy(database: ReadingDatabase) -> AsyncIterator[LossyProxy]:
+    """Stand between a store and the server of ``database``."""
+    server = urlsplit(database.url)
+    async with LossyProxy(server.hostname or "", server.port or 5432) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def distant(database: ReadingDatabase, proxy: LossyProxy) -> PostgresqlReadingStore:
+    """A store that reaches its database through the proxy."""
+    name = urlsplit(database.url).path
+    beyond = ReadingDatabase("postgresql", f"postgresql://postgres@127.0.0.1:{proxy.port}{name}")
+    store = await beyond.open()
+    assert isinstance(store, PostgresqlReadingStore)
+    return store
+
+
+async def test_two_nodes_with_the_same_readings_store_each_once(
+    database: ReadingDatabase,
+) -> None:
+    one, two = await database.open("node-a"), await database.open("node-b")
+    series = await make_series(one, 5)
+    keys = [(row.id, NOON_US + at) for row in series for at in range(100)]
+    shuffled = random.Random(7)
+
+    async def feed(value: float, suspects: bool) -> list[tuple[Given, int]]:
+        store = one if value == 1.0 else two
+        fate: list[tuple[Given, int]] = []
+        order = shuffled.sample(keys, len(keys))
+        for start in range(0, len(keys), 25):
+            rows = [Given(*key, value) for key in order[start : start + 25]]
+            guesses = range(25) if suspects else ()
+            outcomes = await append(store, rows, suspects=guesses) or bytes(25)
+            fate += zip(rows, outcomes, strict=True)
+        return fate
+
+    fates = await asyncio.gather(feed(1.0, suspects=False), feed(2.0, suspects=True))
+
+    accepted = [row for fate in fates for row, outcome in fate if outcome == Outcome.ACCEPTED]
+    assert sorted(row[:2] for row in accepted) == sorted(keys)
+    assert sorted(await everything(one, series)) == sorted(accepted)
+    logged = [
+        row
+        for batch in await one.batches_after({}, batches_max=1_000)
+        for row in rows_of(batch.readings)
+    ]
+    assert sorted(logged) == sorted(accepted)
+
+
+async def test_two_nodes_create_one_series_and_one_variant(database: ReadingDatabase) -> None:
+    stores = [await database.open(f"node-{at}") for at in range(4)]
+    keys = [SeriesKey("org", "device", "light", f"s{at}") for at in range(50)]
+
+    found = await asyncio.gather(*(store.resolve_series(keys) for store in stores))
+
+    assert all(rows == found[0] for rows in found)
+    variants = [Variant(str(at), None, "mqtt") for at in range(5)]
+    wanted = [(row.id, variant) for row in found[0] for variant in variants]
+    numbers = await asyncio.gather(*(store.resolve_variants(wanted) for store in stores))
+    assert all(one == numbers[0] for one in numbers)
+    assert sorted(set(numbers[0])) == list(range(5))
+
+
+async def test_ended_session_is_replaced(database: ReadingDatabase) -> None:
+    store = await database.open()
+    (series,) = await make_series(store, 1)
+    await append(store, [Given(series.id, NOON_US)])
+    other = await asyncpg.connect(database.url)
+    await other.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    await other.close()
+
+    # The first call may still meet the ended session; whatever it says, the retry settles it.
+    given = [Given(series.id, NOON_US + 1)]
+    try:
+        await append(store, given)
+    except Busy:
+        await append(store, given, suspects=[0])
+
+    assert len(await everything(store, [series])) == 2
+    assert await store.log_bounds() == {"node-a": (1, 2)}
+
+
+async def test_answer_lost_during_the_commit_is_settled_by_the_retry(
+    proxy: LossyProxy, distant: PostgresqlReadingStore
+) -> None:
+    (series,) = await make_series(distant, 1)
+    given = [Given(series.id, NOON_US + at) for at in range(10)]
+    proxy.lose_answer_to(b"COMMIT")
+
+    with pytest.raises(Busy):
+        await append(distant, given)
+    outcomes = await append(distant, given, suspects=range(10))
+
+    assert outcomes == bytes([Outcome.DUPLICATE]) * 10
+    assert await append(distant, [Given(series.id, NOON_US + 99)]) is None
+    assert await distant.log_bounds() == {"node-a": (1, 2)}
+    await distant.close()
+
+
+async def test_server_away_is_busy_at_once_and_the_store_recovers(
+    proxy: LossyProxy, distant: PostgresqlReadingStore
+) -> None:
+    (series,) = await make_series(distant, 1)
+    given = [Given(series.id, NOON_US)]
+
+    await proxy.stop()
+    for _ in range(3):
+        with pytest.raises(Busy):
+            await asyncio.wait_for(append(distant, given), timeout=2)
+        with pytest.raises(Busy):
+            await asyncio.wait_for(distant.totals(), timeout=2)
+    await proxy.start()
+
+    assert await append(distant, given) is None
+    assert await everything(distant, [series]) == given
+    await distant.close()
+
+
+async def test_server_that_never_answers_is_busy_in_bounded_time() -> None:
+    async with LossyProxy("127.0.0.1", 0, silent=True) as proxy:
+        url = f"postgresql://postgres@127.0.0.1:{proxy.port}/none"
+        store = PostgresqlReadingStore(url, node_id="node-a", clock=SystemClock())
+
+        with pytest.raises(Busy):
+            await asyncio.wait_for(store.open(), timeout=8)
+
+        await store.close()
+
+
+async def test_commits_are_durable_whatever_the_database_says(database: ReadingDatabase) -> None:
+    admin = await asyncpg.connect(database.url)
+    name = await admin.fetchval("SELECT current_database()")
+    await admin.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    store = await database.open()
+    (series,) = await make_series(store, 1)
+    before = await admin.fetchval("SELECT pg_current_wal_insert_lsn()")
+    await store.append(columns([Given(series.id, NOON_US)]), suspects=[])
+
+    flushed = await admin.fetchval("SELECT pg_current_wal_flush_lsn() > $1::pg_lsn", before)
+
+    assert flushed is True
+    await admin.execute(f"ALTER DATABASE {name} RESET synchronous_commit")
+    await admin.close()
+
+
+def test_missing_driver_names_the_extra() -> None:
+    script = (
+        "import sys\n"
+        "sys.modules['asyncpg'] = None\n"
+        "from fieldstation.core.clock import SystemClock\n"
+        "from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore\n"
+        "PostgresqlReadingStore('postgresql://x/y', node_id='n', clock=SystemClock())\n"
+    )
+
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 1
+    assert "fieldstation[postgresql]" in ended.stderr
