@@ -68,11 +68,12 @@ class Tap:
     def __exit__(self, *_: object) -> None:
         self._flowing.set()
         close(self._server)
+        self._threads[0].join(timeout=5)
         for sock in self._sockets:
             close(sock)
         for thread in self._threads:
             thread.join(timeout=5)
-            assert not thread.is_alive()
+        assert not any(thread.is_alive() for thread in self._threads)
 
     def _run(self, target: object, *arguments: object) -> None:
         assert callable(target)

@@ -30,7 +30,8 @@ async def append_forever(url: str, number: int) -> None:
     (series,) = await make_series(store, 1)
     while True:
         await store.append(columns(batch_number(number, series.id)), suspects=[])
-        print(number, flush=True)
+        sys.stdout.write(f"{number}\n")
+        sys.stdout.flush()
         number += 1
 
 

@@ -8,19 +8,15 @@ import pytest
 from tests.contracts.reading_databases import (
     ReadingDatabase,
     ReadingStoreUnderTest,
-    fresh_postgresql_url,
     reading_database,
 )
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+from tests.services import fresh_postgresql_database
 
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    with fresh_postgresql_url() as url:
+    """A database for these suites alone: they empty it before each test."""
+    with fresh_postgresql_database() as url:
         yield url
 
 
@@ -33,7 +29,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def database(database_url: str, anyio_backend: str) -> AsyncIterator[ReadingDatabase]:
+async def database(database_url: str) -> AsyncIterator[ReadingDatabase]:
     async with reading_database(database_url) as database:
         yield database
 

@@ -1,16 +1,14 @@
-"""Real databases for the reading stores: an SQLite file, or a PostgreSQL database emptied before each test."""
+"""Real databases for the reading stores.
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+An SQLite file, or a PostgreSQL database emptied before each test.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from uuid import uuid4
 
-import asyncpg
-import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from fieldstation.core.clock import ManualClock
@@ -20,7 +18,6 @@ from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 
 ReadingStoreUnderTest = SqliteReadingStore | PostgresqlReadingStore
 
-SERVER = "postgresql://postgres@127.0.0.1:5432"
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
@@ -94,28 +91,3 @@ async def reading_database(url: str) -> AsyncIterator[ReadingDatabase]:
     database = ReadingDatabase(kind, url)
     yield database
     await database.close()
-
-
-@contextmanager
-def fresh_postgresql_url() -> Iterator[str]:
-    """Make a database with a name of its own and drop it; skip visibly when there is no server."""
-    name = f"fieldstation_{uuid4().hex}"
-    try:
-        asyncio.run(_on_server(f"CREATE DATABASE {name}"))
-    except OSError as error:
-        reason = f"no PostgreSQL on 127.0.0.1:5432: {error}"
-        if os.environ.get("FIELDSTATION_TEST_SERVICES") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    try:
-        yield f"{SERVER}/{name}"
-    finally:
-        asyncio.run(_on_server(f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-async def _on_server(statement: str) -> None:
-    connection = await asyncpg.connect(f"{SERVER}/postgres", timeout=5)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

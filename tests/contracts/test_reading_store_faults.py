@@ -29,7 +29,7 @@ KILLS = 4
 
 
 def acknowledged_before_kill(url: str, first: int, *, batches: int) -> int:
-    """Run the appending process, kill it after some batches, and return the last one it acknowledged."""
+    """Kill the appending process after some batches; return the last one it acknowledged."""
     command = [sys.executable, "-m", "tests.contracts.append_forever", url, str(first)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -98,12 +98,12 @@ async def test_cancelled_append_happens_as_a_whole_or_not_at_all(
 ) -> None:
     (series,) = await make_series(store, 1)
     given = [Given(series.id, NOON_US + at, at / 3) for at in range(200)]
-    running = asyncio.ensure_future(append(store, given))
-    for _ in range(turns):
-        await asyncio.sleep(0)
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(append(store, given), name="append")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+    assert running.cancelled()
 
     outcomes = await append(store, given, suspects=range(len(given)))
 
@@ -118,12 +118,15 @@ async def test_cancelled_read_leaves_the_store_usable(store: ReadingStoreUnderTe
     given = [Given(series.id, NOON_US + at, at / 3) for at in range(500)]
     await append(store, given)
     for turns in range(12):
-        reading = asyncio.ensure_future(
-            store.page([series], **FOREVER, order=Order.OLDEST_FIRST, limit=1_000)
-        )
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        reading.cancel()
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(
+                store.page([series], **FOREVER, order=Order.OLDEST_FIRST, limit=1_000),
+                name="page",
+            )
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            reading.cancel()
+        assert reading.cancelled()
 
     assert await everything(store, [series]) == given
 

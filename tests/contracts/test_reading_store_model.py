@@ -33,15 +33,13 @@ SERIES = 3
 instants = st.sampled_from([0, 1, 59_999_999, 60_000_000, HOUR_US, 90 * HOUR_US, -400 * HOUR_US])
 values = st.sampled_from([0.0, 1 / 3, 1e100, -2.5])
 texts = st.sampled_from([None, None, None, "open", "closed"])
-readings = st.builds(
-    lambda series, instant, value, text: Given(
-        series, NOON_US + instant, value if text is None else 0.0, text
-    ),
-    st.integers(0, SERIES - 1),
-    instants,
-    values,
-    texts,
-)
+
+
+def make_reading(series: int, instant: int, value: float, text: str | None) -> Given:
+    return Given(series, NOON_US + instant, value if text is None else 0.0, text)
+
+
+readings = st.builds(make_reading, st.integers(0, SERIES - 1), instants, values, texts)
 # Whether the caller guesses the suspects right, guesses none, or suspects everything.
 histories = st.lists(
     st.tuples(
@@ -99,12 +97,12 @@ async def test_any_history_of_appends_equals_a_dict(
         # One SQLite file has one writer; on PostgreSQL two nodes take turns.
         store = nodes[other_node and database.kind == "postgresql"]
         placed = [row._replace(series_id=series[row.series_id].id) for row in rows]
-        suspects = {
+        guesses: dict[str, list[int]] = {
             "right": model.suspects(placed),
             "none": [],
             "all": list(range(len(placed))),
-        }[guess]
-        outcomes = await append(store, placed, suspects=suspects)
+        }
+        outcomes = await append(store, placed, suspects=guesses[guess])
         expected = model.append(placed)
         assert list(outcomes or bytes(len(placed))) == expected
 

@@ -39,9 +39,11 @@ async def test_series_know_the_hours_of_their_readings(store: ReadingStoreUnderT
     await append(store, [Given(series.id, NOON_US + 5), Given(series.id, NOON_US - DAY_US)])
 
     (found,) = await store.series_by_id([series.id])
+    (resolved,) = await store.resolve_series([series.key])
 
-    assert found.first_us == NOON_US - DAY_US
+    assert found.first_us == resolved.first_us == NOON_US - DAY_US
     assert found.last_us == NOON_US + HOUR_US - 1
+    assert resolved.last_us == NOON_US + 5
 
 
 async def test_series_are_found_by_every_filter(store: ReadingStoreUnderTest) -> None:

@@ -96,6 +96,7 @@ class MqttConnection:
         self._station = station
         self._report = report
         self._given_up = False
+        self._handover = threading.Lock()
         self._ended = threading.Event()
         self._client = make_client(station, report, self._ended)
         # Resolving and connecting block; the network loop starts after them, in paho's own thread.
@@ -110,9 +111,10 @@ class MqttConnection:
         self.abort()
 
     def abort(self) -> None:
-        self._given_up = True
+        with self._handover:
+            self._given_up = True
         # Shutting the socket wakes paho's thread, even from waiting for a peer that does not read.
-        if (sock := self._client.socket()) is not None:
+        if isinstance(sock := self._client.socket(), socket.socket):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         self._client.loop_stop()
@@ -124,10 +126,12 @@ class MqttConnection:
             self._ended.set()
             reason = getattr(error, "strerror", None) or error
             self._report(Lost(f"cannot reach {self._station}: {reason}"))
-        else:
-            self._client.loop_start()
-            if self._given_up:
-                self.abort()
+            return
+        with self._handover:
+            if not self._given_up:
+                self._client.loop_start()
+                return
+        self._client.disconnect()
 
 
 class ClosingSocket(ssl.SSLSocket):

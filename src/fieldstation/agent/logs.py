@@ -15,23 +15,17 @@ _LOGGER = logging.getLogger("fieldstation.agent")
 def log_event(
     level: Literal["debug", "info", "warning", "error"], event: str, **fields: object
 ) -> None:
-    """Log an event by name; field values are quoted, so that none can forge a line."""
-    line = " ".join([event, *(f"{name}={json.dumps(value)}" for name, value in fields.items())])
+    """Log ``<instant> <level> <event> <field>=<value> …``; values are quoted: none forges a line."""
+    instant = us_to_rfc3339(SystemClock().now_us())
+    quoted = [f"{name}={json.dumps(value)}" for name, value in fields.items()]
+    line = " ".join([instant, level, event, *quoted])
     _LOGGER.log(logging.getLevelNamesMapping()[level.upper()], "%s", line)
-
-
-class LineFormatter(logging.Formatter):
-    """Writes ``<instant> <level> <event> <field>=<value> …``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        instant = us_to_rfc3339(SystemClock().now_us())
-        return f"{instant} {record.levelname.lower()} {record.getMessage()}"
 
 
 def write_logs_to(stream: TextIO, *, verbose: bool) -> None:
     """Send the agent's log to a stream; ``verbose`` adds each sample and each attempt."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(LineFormatter())
+    handler.setFormatter(logging.Formatter("%(message)s"))
     _LOGGER.handlers = [handler]
     _LOGGER.setLevel(logging.DEBUG if verbose else logging.INFO)
     _LOGGER.propagate = False

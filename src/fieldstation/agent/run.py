@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -92,14 +93,11 @@ class Agent:
 
     def run(self) -> None:
         """Report until stopped; with ``once`` raise ``Busy`` if the sample was not delivered."""
-        try:
+        with closing(self._spool), closing(self._reporter):
             while not self._finished():
                 self._reporter.tick()
                 self._take_next_event()
                 self._sample_if_due()
-        finally:
-            self._reporter.close()
-            self._spool.close()
 
     def _finished(self) -> bool:
         if self._stopping:

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import structlog
 
+from fieldstation.core.correlation import ids
+
 QUIET = ("uvicorn.error", "alembic", "asyncio")
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(0x80, 0xA0))}
 
@@ -14,6 +16,7 @@ def configure_logging(*, level: str, renderer: Literal["console", "json"]) -> No
     """Send every log line, ours and the libraries', through one structured renderer to stderr."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        add_correlation_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -54,6 +57,14 @@ def configure_logging(*, level: str, renderer: Literal["console", "json"]) -> No
         logger.propagate = name != "uvicorn.access"
     for name in QUIET:
         logging.getLogger(name).setLevel("WARNING")
+
+
+def add_correlation_id(_logger: object, _method: str, event: Any) -> Any:
+    """Name the request that a line belongs to."""
+    found = ids.get()
+    if found is not None:
+        event.setdefault("correlation_id", found[0])
+    return event
 
 
 def escape_control(_logger: object, _method: str, event: Any) -> Any:

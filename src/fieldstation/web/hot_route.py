@@ -1,15 +1,60 @@
-"""A route without FastAPI's dependency solving, for the few paths where microseconds count; OpenAPI shows it like the rest."""
+"""The few routes where microseconds count: in OpenAPI like the rest, but served ahead of FastAPI."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, cast
 
-from fastapi import Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fieldstation.core.errors import StationError
+from fieldstation.web.problems import render_error
+
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class HotRoute(APIRoute):
-    """Calls ``endpoint(request)`` and sends the ``Response`` that it returns; declared parameters only document."""
+    """Calls ``endpoint(request)``, which returns a ``Response``; declared parameters only document."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        return self.endpoint
+    def get_route_handler(self) -> Endpoint:
+        return cast(Endpoint, self.endpoint)
+
+
+class HotRoutes:
+    """Serves hot routes itself and hands everything else on.
+
+    FastAPI's router, exit stacks and telemetry hooks cost five times what the routes themselves do.
+    """
+
+    def __init__(self, app: ASGIApp, *, station: FastAPI, routers: Iterable[tuple[APIRouter, str]]) -> None:
+        self.app = app
+        self.station = station
+        self.routes = [
+            (method, prefix, route)
+            for router, prefix in routers
+            for route in router.routes
+            if isinstance(route, HotRoute)
+            for method in route.methods
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            for method, prefix, route in self.routes:
+                if scope["method"] == method and scope["path"].startswith(prefix):
+                    match = route.path_regex.match(scope["path"][len(prefix) :])
+                    if match is not None:
+                        scope["app"] = self.station
+                        scope["route"] = route
+                        scope["path_params"] = match.groupdict()
+                        await serve(route, scope, receive, send)
+                        return
+        await self.app(scope, receive, send)
+
+
+async def serve(route: HotRoute, scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        response = await route.get_route_handler()(Request(scope, receive))
+    except StationError as error:
+        response = render_error(error, scope["path"])
+    await response(scope, receive, send)

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fieldstation.core.errors import TooLarge
 from fieldstation.core.limits import BODY_BYTES_MAX
-from fieldstation.web.correlation import choose_correlation_id, fresh_id, ids
+from fieldstation.core.correlation import choose_correlation_id, fresh_id, ids
 from fieldstation.web.problems import render_crash, render_error
 
 log = structlog.get_logger("fieldstation.access")
@@ -48,8 +48,7 @@ class Correlation:
             await send(message)
 
         try:
-            with structlog.contextvars.bound_contextvars(correlation_id=correlation_id):
-                await self.app(scope, receive, send_with_ids)
+            await self.app(scope, receive, send_with_ids)
         finally:
             ids.reset(token)
 

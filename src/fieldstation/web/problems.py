@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from fieldstation.core import errors
 from fieldstation.core.clock import SystemClock, us_to_rfc3339
-from fieldstation.web.correlation import current_ids
+from fieldstation.core.correlation import current_ids
 
 log = structlog.get_logger(__name__)
 

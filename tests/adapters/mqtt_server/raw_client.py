@@ -83,7 +83,12 @@ def unsubscribe_bytes(*filters: str, packet_id: int = 1) -> bytes:
 
 
 def publish_bytes(
-    topic: str, payload: bytes = b"1", *, packet_id: int = 0, qos: int | None = None, retain=False
+    topic: str,
+    payload: bytes = b"1",
+    *,
+    packet_id: int = 0,
+    qos: int | None = None,
+    retain: bool = False,
 ) -> bytes:
     level = (1 if packet_id else 0) if qos is None else qos
     return encode_publish(Publish(topic, payload, packet_id, level, retain))

@@ -21,7 +21,12 @@ async def serving(
     **options: Any,
 ) -> AsyncIterator[MqttServer]:
     """Start a server with these options, stop it afterwards."""
-    wanted = {"port": 0, "tls_port": 0, "sweep_interval_ms": 10, "retained_retry_ms": 10} | options
+    wanted: dict[str, Any] = {
+        "port": 0,
+        "tls_port": 0,
+        "sweep_interval_ms": 10,
+        "retained_retry_ms": 10,
+    } | options
     server = MqttServer(MqttServerOptions(**wanted), station, clock or SystemClock(), tls=tls)
     await server.start()
     async with asyncio.TaskGroup() as tasks:

@@ -30,10 +30,10 @@ def make_identity(
 
 
 class MemoryStation:
-    """Takes what is published to ``…/readings``, passes everything else; devices stay below ``devices/{id}/``.
+    """Takes what is published to ``…/readings`` and passes everything else.
 
-    Everybody may connect with ``PASSWORD``. A username is ``name`` (a user of org-a), ``name@organization``,
-    or ``device:name`` and ``device:name@organization``.
+    Everybody may connect with ``PASSWORD``. Devices stay below ``devices/{id}/``. A username is
+    ``name`` (a user of org-a) or ``name@organization``, with ``device:`` before it for a device.
     """
 
     def __init__(self, *, room: int = 1_000_000, commits_itself: bool = True) -> None:
@@ -87,7 +87,13 @@ class MemoryStation:
         return identity.can_subscribe_any or own
 
     def publish(
-        self, identity: MqttIdentity, topic: str, payload: bytes, receipt: Receipt, *, qos: int
+        self,
+        identity: MqttIdentity,
+        topic: str,
+        payload: bytes,
+        receipt: Receipt,
+        *,
+        qos: int,  # noqa: ARG002 - the port names it
     ) -> Verdict:
         if not self.may_publish(identity, topic):
             return Verdict.DENIED
@@ -117,13 +123,15 @@ class MemoryStation:
 
     def wake(self) -> None:
         """Tell everybody who waits that there is room."""
-        wakes, self._wakes = self._wakes, []
+        wakes = self._wakes
+        self._wakes = []
         for wake in wakes:
             wake()
 
     def lose_everything(self) -> None:
         """Fail what was taken, as a database that went away does."""
-        group, self._unsettled = self._unsettled, []
+        group = self._unsettled
+        self._unsettled = []
         for receipt in dict.fromkeys(group):
             receipt.fail()
 

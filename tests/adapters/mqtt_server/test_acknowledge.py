@@ -60,7 +60,7 @@ def test_messages_behind_an_unsaved_one_wait_and_qos_0_has_no_acknowledgement() 
     acknowledger.passed(message(5))
     assert acknowledged == [1]
     acknowledger.saved(1)
-    assert acknowledged == [1, 3]
+    assert acknowledged == [1, 2, 3]
     acknowledger.saved(1)
-    assert acknowledged == [1, 3, 4, 5]
+    assert acknowledged == [1, 2, 3, 4, 5]
     assert len(acknowledger) == 0

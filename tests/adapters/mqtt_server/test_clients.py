@@ -5,6 +5,7 @@ import contextlib
 import queue
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import gmqtt
 import pytest
@@ -134,7 +135,9 @@ async def test_paho_publishes_and_subscribes() -> None:
         arrived: queue.SimpleQueue[tuple[str, bytes, int]] = queue.SimpleQueue()
         with paho_client(server, "paho") as client:
             await wait_until(client.is_connected)
-            client.on_message = lambda _c, _u, got: arrived.put((got.topic, got.payload, got.qos))
+            client.on_message = lambda _c, _u, got: arrived.put(
+                (got.topic, bytes(got.payload), got.qos)
+            )
             client.subscribe([("x/#", 1), ("y", 2)])
             await wait_until(lambda: server.publish("org-a", "y", b"!", qos=1) == 1)
             sent = [client.publish("x/readings", f"{n}", qos=1) for n in range(200)]
@@ -158,7 +161,7 @@ async def test_paho_resumes_its_session() -> None:
         payloads: list[bytes] = []
         with paho_client(server, "paho", clean=False) as client:
             client.on_connect = lambda _c, _u, flags, _r, _p: present.append(flags.session_present)
-            client.on_message = lambda _c, _u, got: payloads.append(got.payload)
+            client.on_message = lambda _c, _u, got: payloads.append(bytes(got.payload))
             await wait_until(lambda: b"missed" in payloads)
         assert present == [True]
 
@@ -181,12 +184,15 @@ async def test_gmqtt_publishes_and_subscribes() -> None:
         payloads: list[bytes] = []
         acknowledged: list[int] = []
 
-        async def on_message(_client, _topic, payload, _qos, _properties) -> int:
+        async def on_message(_client: Any, _topic: str, payload: bytes, *_: Any) -> int:
             payloads.append(payload)
             return 0
 
+        def on_subscribe(_client: Any, packet_id: int, *_: Any) -> None:
+            acknowledged.append(packet_id)
+
         client.on_message = on_message
-        client.on_subscribe = lambda _client, mid, _qos, _properties: acknowledged.append(mid)
+        client.on_subscribe = on_subscribe
         client.subscribe("x/+", qos=1)
         await wait_until(lambda: len(acknowledged) == 1)
         for number in range(100):

@@ -1,4 +1,4 @@
-"""The decoder: every packet there and back, however split, and nothing but ProtocolError for the rest."""
+"""The decoder: every packet there and back, however split, and ProtocolError for the rest."""
 
 import itertools
 

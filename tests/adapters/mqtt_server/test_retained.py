@@ -1,4 +1,4 @@
-"""Retained messages: committed before they are acknowledged, there after a restart, gone when deleted."""
+"""Retained messages: committed first, there after a restart, gone when deleted."""
 
 import pytest
 

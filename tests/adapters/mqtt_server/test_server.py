@@ -1,7 +1,6 @@
 """The server as the station sees it: start, TLS, attach, revoke, drain, stop."""
 
 import asyncio
-import contextlib
 import datetime
 import ipaddress
 import ssl
@@ -241,15 +240,15 @@ async def test_draining_settles_what_was_taken_and_publishes_no_will() -> None:
         client.send(*(publish_bytes("x/readings", packet_id=n) for n in (1, 2, 3)))
         await wait_until(lambda: station.unsettled == 3)
         port = server.port
-        draining = asyncio.ensure_future(server.drain())
-        await wait_until(lambda: not server.is_open)
-        client.send(publish_bytes("x/readings", packet_id=4))
-        with pytest.raises(ConnectionRefusedError):
-            await asyncio.open_connection("127.0.0.1", port)
-        with pytest.raises(Busy):
-            server.attach(MemoryTransport())
-        station.commit()
-        await draining
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(server.drain(), name="drain")
+            await wait_until(lambda: not server.is_open)
+            client.send(publish_bytes("x/readings", packet_id=4))
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port)
+            with pytest.raises(Busy):
+                server.attach(MemoryTransport())
+            station.commit()
         assert await client.read_pubacks(3) == [1, 2, 3]
         assert await client.read_to_end() == b""
         assert station.passed == []
@@ -269,11 +268,11 @@ async def test_running_can_be_cancelled() -> None:
     station = MemoryStation()
     server = MqttServer(MqttServerOptions(port=0), station, SystemClock())
     await server.start()
-    running = asyncio.ensure_future(server.run())
-    async with connected(server) as client:
-        await client.ping()
-        running.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
-        await server.stop()
-        assert await client.read_to_end() == b""
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(server.run(), name="mqtt-server")
+        async with connected(server) as client:
+            await client.ping()
+            running.cancel()
+            await wait_until(running.done)
+            await server.stop()
+            assert await client.read_to_end() == b""

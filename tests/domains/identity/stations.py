@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event as ThreadEvent
 from typing import Any
 
 import httpx2
@@ -48,12 +50,16 @@ TABLES = (
 
 
 class CountingHasher:
-    """A real hasher with cheap parameters that counts how often it works."""
+    """A real hasher with cheap parameters that counts how often it works and can be made to wait."""
+
+    HOLD_S_MAX = 10.0
 
     def __init__(self) -> None:
         self.hasher: PasswordHash = station_hasher(memory_kib=8, passes=1)
         self.hashed = 0
         self.verified = 0
+        self.held_password: str | None = None
+        self.holding, self.release = ThreadEvent(), ThreadEvent()
 
     def hash(self, password: str) -> str:
         self.hashed += 1
@@ -61,6 +67,9 @@ class CountingHasher:
 
     def verify_and_update(self, password: str, hash: str) -> tuple[bool, str | None]:  # noqa: A002
         self.verified += 1
+        if password == self.held_password:
+            self.holding.set()
+            self.release.wait(self.HOLD_S_MAX)
         return self.hasher.verify_and_update(password, hash)
 
 
@@ -70,7 +79,7 @@ def make_settings(**environment: str) -> Settings:
 
 def open_database(url: str, bus: MemoryBus) -> Database:
     """Open a database as one node does; several may be open on one PostgreSQL."""
-    parsed = database_url(url, data_dir=None)  # type: ignore[arg-type]  # only used without a URL
+    parsed = database_url(url, data_dir=Path())
     return Database(create_engines(parsed, DatabaseSettings()), bus.publish)
 
 
@@ -194,7 +203,6 @@ async def open_station(
     settings, bus, hasher = make_settings(**environment), MemoryBus(), CountingHasher()
     database = open_database(url, bus)
     passwords = Passwords(hasher)
-    hasher.hashed = 0
     authenticator = Authenticator(
         database,
         clock,
@@ -224,7 +232,7 @@ async def open_station(
 
 async def make_tables(url: str) -> None:
     """Make every table, or empty those of an earlier test."""
-    parsed = database_url(url, data_dir=None)  # type: ignore[arg-type]  # only used without a URL
+    parsed = database_url(url, data_dir=Path())
     engines = create_engines(parsed, DatabaseSettings())
     async with engines.writer.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)

@@ -19,8 +19,9 @@ class _Passed(NamedTuple):
 class Acknowledger:
     """The receipt of one connection; lives on after it until everything that it took is settled.
 
-    A message goes through two lines: until the station settled it (then it is forwarded and retained), and, behind
-    a retained one, until that is saved. A message that nobody listens to is only its packet id.
+    A message goes through two lines: until the station settled it (then it is forwarded and
+    retained), and, behind a retained one, until that is saved. A message that nobody listens to is
+    only its packet id.
     """
 
     def __init__(
@@ -107,7 +108,10 @@ class Acknowledger:
         self._acknowledge(packet_ids)
 
     def _deliver(self, message: Publish) -> bool:
-        """Forward and retain a message; return whether its acknowledgement waits until that is saved."""
+        """Forward and retain a message.
+
+        Return whether its acknowledgement waits until that is saved.
+        """
         self._space.forward(message.topic, message.payload, qos=message.qos)
         if not message.retain:
             return False

@@ -77,7 +77,10 @@ class Broker:
         self.release()
 
     def enter(self, connection: "MqttConnection", identity: MqttIdentity, client_id: str) -> bool:
-        """Register an authenticated client in place of any other with its id; return whether there was room."""
+        """Register an authenticated client in place of any other with its id.
+
+        Return whether there was room.
+        """
         clients = self.organization(identity.organization_id).clients
         if (other := clients.get(client_id)) is not None:
             self.counters.takeovers += 1

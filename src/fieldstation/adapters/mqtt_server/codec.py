@@ -1,7 +1,7 @@
 """MQTT 3.1.1 on the wire: bytes to packets and packets to bytes, without any I/O.
 
-What MQTT 5 shares (framing, the field types) is in ``Decoder`` and ``_Fields``; what it changes is the table
-``_BODIES`` and the layout read by ``Decoder.read_publish``.
+What MQTT 5 shares (framing, the field types) is in ``Decoder`` and ``_Fields``; what it changes
+is the table ``_BODIES`` and the layout read by ``Decoder.read_publish``.
 """
 
 import struct
@@ -32,7 +32,7 @@ PINGRESP = b"\xd0\x00"
 class Decoder:
     """Turns the bytes of one connection into packets, however they were split.
 
-    Bytes are parsed where they arrived; only a packet that is spread over several arrivals is joined, once.
+    Bytes are parsed where they arrived; only a packet spread over several arrivals is joined, once.
     """
 
     def __init__(self, limits: PacketLimits) -> None:
@@ -65,7 +65,8 @@ class Decoder:
     def packets(self, count_max: int) -> list[Packet]:
         """Return the next packets, at most ``count_max``.
 
-        Raises ``ProtocolError`` once everything before the violation has been returned, and at every further call.
+        Raises ``ProtocolError`` once everything before the violation has been returned, and then
+        at every further call.
         """
         found: list[Packet] = []
         try:
@@ -108,7 +109,10 @@ class Decoder:
             self._buffer, self._at = (b"", 0) if at == end else (buffer, at)
 
     def _long_size(self, buffer: bytes, at: int) -> tuple[int, int]:
-        """Return where a body begins and ends; one byte behind the buffer while its size is incomplete."""
+        """Return where a body begins and ends.
+
+        One byte behind the buffer while its size is incomplete.
+        """
         size = 0
         for position in range(4):
             place = at + 1 + position
@@ -296,7 +300,8 @@ def _count(filters: Sequence[object], limits: PacketLimits) -> None:
 CONNECT = 0x10
 PUBLISH = 0x30
 
-# The whole first byte is the key, so that wrong reserved bits find nothing. QoS 2 (PUBREC, PUBREL, PUBCOMP) is absent.
+# The whole first byte is the key, so that wrong reserved bits find nothing. What belongs to QoS 2
+# (PUBREC, PUBREL, PUBCOMP) is absent.
 _BODIES: dict[int, Callable[[_Fields], Packet]] = {
     CONNECT: _connect,
     0x40: _puback,
@@ -308,7 +313,7 @@ _BODIES: dict[int, Callable[[_Fields], Packet]] = {
 
 
 def _require_known(first: int) -> None:
-    """Refuse at once what is no MQTT, or not for us: HTTP and TLS on the wrong port, for example."""
+    """Refuse at once what is no MQTT, or not for us: HTTP or TLS on the wrong port, say."""
     if first & 0xF0 != PUBLISH and first not in _BODIES:
         raise ProtocolError(f"a packet begins with 0x{first:02x}, which no client may send here")
 

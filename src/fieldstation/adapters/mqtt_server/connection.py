@@ -26,7 +26,7 @@ KEEP_ALIVE_GRACE = 1.5
 
 
 class ByteTransport(Protocol):
-    """What a connection writes to: an ``asyncio`` transport, or whatever carries MQTT inside something else."""
+    """What a connection writes to: an ``asyncio`` transport, or one that carries MQTT elsewhere."""
 
     def write(self, data: bytes, /) -> None: ...
     def close(self) -> None: ...
@@ -80,8 +80,12 @@ class MqttConnection(asyncio.Protocol):
     # --- what the transport says
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start on a socket."""
+        self.begin(cast("ByteTransport", transport))
+
+    def begin(self, transport: ByteTransport) -> None:
         """Start listening to a transport; its place was reserved."""
-        self._transport = cast("ByteTransport", transport)
+        self._transport = transport
         self._transport.set_write_buffer_limits(high=self._options.write_bytes_high)
         self._broker.add(self)
 
@@ -112,7 +116,10 @@ class MqttConnection(asyncio.Protocol):
             self._pump.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The transport is gone; what the client sent before is still handled, a DISCONNECT among it perhaps."""
+        """The transport is gone.
+
+        What the client sent before is still handled: there may be a DISCONNECT among it.
+        """
         self._lost = True
         self._transport = None
         if self.state is State.CLOSED:
@@ -310,7 +317,7 @@ class MqttConnection(asyncio.Protocol):
             self._transport.close()
 
     def check(self, now_s: float) -> None:
-        """Close what is overdue: CONNECT, keep-alive, or a peer that does not take our last bytes."""
+        """Close what is overdue: CONNECT, a sign of life, or the peer's taking our last bytes."""
         waited_s = now_s - self._since_s
         if self.state is State.CLOSED:
             if waited_s > self._options.close_linger_s and self._transport:

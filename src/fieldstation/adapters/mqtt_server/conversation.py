@@ -76,7 +76,10 @@ class Conversation:
         self._ended = False
 
     def handle(self, packets: list[Packet]) -> list[Packet]:
-        """Handle packets in order; return those for the next turn, or for after the link was held back."""
+        """Handle packets in order.
+
+        Return those for the next turn, or for after the link was held back.
+        """
         for index, packet in enumerate(packets):
             if isinstance(packet, Publish):
                 if not self._on_publish(packet):

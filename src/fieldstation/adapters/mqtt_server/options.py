@@ -18,8 +18,8 @@ class PacketLimits:
 class OutboxLimits:
     """How much one session may have on its way to a subscriber.
 
-    A full outbox drops QoS 0. For QoS 1 it ends a connected session's connection, so that the client learns of it;
-    the session of a client that is away forgets its oldest message.
+    A full outbox drops QoS 0. For QoS 1 it ends a connected session's connection, so that the
+    client learns of it; the session of a client that is away forgets its oldest message.
     """
 
     inflight_max: int = 100
@@ -30,7 +30,10 @@ class OutboxLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpaceLimits:
-    """What one organization may keep; what does not fit is delivered and acknowledged but not retained."""
+    """What one organization may keep.
+
+    What does not fit is delivered and acknowledged but not retained.
+    """
 
     retained_messages_max: int = 10_000
     retained_bytes_max: int = 64 << 20
@@ -41,8 +44,9 @@ class SpaceLimits:
 class MqttServerOptions:
     """Where the server listens and how much it takes.
 
-    ``port`` and ``tls_port`` 0 mean any free port. At ``connections_max`` the server stops accepting (clients wait in
-    the listen backlog); at ``organization_connections_max`` it answers CONNACK 3.
+    ``port`` and ``tls_port`` 0 mean any free port. At ``connections_max`` the server stops
+    accepting (clients wait in the listen backlog); at ``organization_connections_max`` it answers
+    CONNACK 3.
     """
 
     host: str = "127.0.0.1"
@@ -66,10 +70,10 @@ class MqttServerOptions:
     sweep_interval_ms: int = 250
     subscriptions_max: int = 256
     sessions_kept_max: int = 1_000
-    """Sessions kept for absent clients, per organization; one more makes the longest absent one forgotten."""
+    """Of absent clients, per organization; one more makes the longest absent one forgotten."""
     session_expiry_s: float = 24 * 3600.0
     retained_waiting_max: int = 10_000
-    """Retained changes waiting for their commit; beyond it publishers of retained messages are not read."""
+    """Changes waiting for their commit; beyond it publishers of retained messages are not read."""
     retained_retry_ms: int = 500
     wills_waiting_max: int = 10_000
     """Wills waiting for room in the intake; one more is dropped and counted."""

@@ -11,7 +11,10 @@ PACKET_ID_MAX = 0xFFFF
 
 
 class Delivery:
-    """One message with one QoS for any number of subscribers; encoded once where the bytes are the same."""
+    """One message with one QoS for any number of subscribers.
+
+    Encoded once where the bytes are the same.
+    """
 
     __slots__ = ("_frame", "message")
 
@@ -54,9 +57,10 @@ class SubscriberLink(Protocol):
 
 
 class Outbox:
-    """The messages of one session that its client has not yet got; see ``OutboxLimits`` for what happens when full.
+    """The messages of one session that its client has not yet got.
 
-    Order: what is sent again after a reconnect, then retained messages of new subscriptions, then live ones.
+    Order: what is sent again after a reconnect, then retained messages of new subscriptions, then
+    live ones. ``OutboxLimits`` says what happens when it is full.
     """
 
     def __init__(self, limits: OutboxLimits, counters: MqttCounters, *, persistent: bool) -> None:
@@ -77,7 +81,10 @@ class Outbox:
         return len(self._retained) + len(self._queue) + len(self._inflight)
 
     def attach(self, link: SubscriberLink) -> None:
-        """Send to this connection from now on, first again what the last one did not acknowledge."""
+        """Send to this connection from now on.
+
+        First again what the last one did not acknowledge.
+        """
         self._link = link
         self._again = deque(self._inflight)
         self.send_waiting()
@@ -109,7 +116,10 @@ class Outbox:
             self.offer(delivery)
 
     def offer_retained(self, deliveries: list[Delivery]) -> bool:
-        """Send the retained messages of a new subscription as the client takes them; false: too many already wait."""
+        """Send the retained messages of a new subscription as the client takes them.
+
+        Returns false, and takes none, when too many wait already.
+        """
         if len(self._retained) + len(deliveries) > self._limits.retained_backlog_max:
             self._counters.slow_closed += 1
             return False

@@ -1,4 +1,4 @@
-"""Gives every connection its turn on the event loop, so that a flood on one starves nothing else."""
+"""Gives every connection its turn on the event loop, so that no flood starves anything else."""
 
 import asyncio
 from collections import deque
@@ -25,7 +25,7 @@ class Pumped(Protocol):
 
 
 class Pump:
-    """Runs connections round-robin for at most ``turn_ms``, then lets the loop do everything else once."""
+    """Runs connections round-robin for at most ``turn_ms``, then lets the loop do the rest once."""
 
     def __init__(self, clock: Clock, *, turn_ms: float) -> None:
         self._clock = clock
@@ -36,14 +36,17 @@ class Pump:
         self._turn_scheduled = False
 
     def add(self, connection: Pumped) -> None:
-        """Let a connection take turns until it says that nothing is left; it must not be in the pump already."""
+        """Let a connection take turns until it says that nothing is left.
+
+        It must not be in the pump already.
+        """
         self._ready.append(connection)
         if not self._turn_scheduled:
             self._turn_scheduled = True
             self._call_soon(self._turn)
 
     def flush_soon(self, connection: Pumped) -> None:
-        """Flush a connection in this round of the loop, together with whatever else it sends until then."""
+        """Flush a connection in this round of the loop, with whatever else it sends until then."""
         if not self._unflushed:
             self._call_soon(self._flush)
         self._unflushed.append(connection)
@@ -67,7 +70,7 @@ class Pump:
                     break
             running = None
         finally:
-            # An unexpected error goes to the loop's handler; it costs its own connection and nobody else's.
+            # An unexpected error goes to the loop's handler and costs its own connection only.
             if running is not None:
                 running.close_broken()
             self._turn_scheduled = bool(ready)
@@ -75,6 +78,7 @@ class Pump:
                 self._call_soon(self._turn)
 
     def _flush(self) -> None:
-        unflushed, self._unflushed = self._unflushed, []
+        unflushed = self._unflushed
+        self._unflushed = []
         for connection in unflushed:
             connection.flush()

@@ -23,7 +23,10 @@ class SavedReceipt(Protocol):
 
 
 class RetainedWriter:
-    """Commits changes to retained messages in order; while the station is busy they wait, and publishers with them."""
+    """Commits changes to retained messages in order.
+
+    While the station is busy they wait, and publishers with them.
+    """
 
     def __init__(self, station: MqttStation, options: MqttServerOptions) -> None:
         self._station = station
@@ -56,13 +59,15 @@ class RetainedWriter:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            batch, self._waiting = self._waiting, []
+            batch = self._waiting
+            self._waiting = []
             self._saving = len(batch)
             await self._save([change for change, _ in batch])
             self._saving = 0
             for receipt, count in Counter(receipt for _, receipt in batch).items():
                 receipt.saved(count)
-            blocked, self._blocked = self._blocked, []
+            blocked = self._blocked
+            self._blocked = []
             for wake in blocked:
                 wake()
 

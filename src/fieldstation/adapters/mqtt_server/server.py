@@ -37,7 +37,8 @@ DRAIN_POLL_S = 0.005
 class MqttServer:
     """Serves MQTT clients in front of an ``MqttStation``.
 
-    ``start`` loads and binds; ``run`` accepts and works until ``stop``. ``drain`` before ``stop`` settles what was taken.
+    ``start`` loads and binds; ``run`` accepts and works until ``stop``; ``drain`` before ``stop``
+    settles what was taken.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class MqttServer:
         )
 
     async def start(self) -> None:
-        """Load the retained messages and bind the ports. Raises ``OSError`` for a port that is taken."""
+        """Load the retained messages and bind the ports. Raises ``OSError`` when one is taken."""
         for kept in await self._station.load_retained():
             self._broker.organization(kept.organization_id).space.retain(kept)
         await self._listen(self._options.port, None)
@@ -124,9 +125,10 @@ class MqttServer:
                 task.cancel()
 
     async def drain(self) -> None:
-        """Accept and read nothing more, wait until all that was taken is settled, and close; no will is published.
+        """Accept and read nothing more, wait until all that was taken is settled, and close.
 
-        Waits at most ``drain_timeout_s``; what is unsettled then was never acknowledged.
+        No will is published. Waits at most ``drain_timeout_s``; what is unsettled then was never
+        acknowledged.
         """
         self._stop_accepting()
         self._broker.draining = True
@@ -134,7 +136,7 @@ class MqttServer:
             connection.stop_reading()
         clock = self._broker.clock
         give_up_at_s = clock.monotonic() + self._options.drain_timeout_s
-        # Polled, because an event for it would cost every acknowledgement of the server's whole life.
+        # Polled: an event for it would cost every acknowledgement of the server's whole life.
         while self._unsettled() and clock.monotonic() < give_up_at_s:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_POLL_S)
         if unsettled := self._unsettled():
@@ -163,7 +165,7 @@ class MqttServer:
             connection.close("the station is shutting down", with_will=False)
 
     def attach(self, transport: ByteTransport) -> MqttConnection:
-        """Serve a client on a transport that somebody else accepted; feed the protocol that is returned.
+        """Serve a client on a transport that somebody else accepted, who feeds what is returned.
 
         Raises ``Busy`` when ``connections_max`` is reached.
         """
@@ -171,15 +173,21 @@ class MqttServer:
             raise Busy("the MQTT server takes no more connections now")
         self._broker.reserve()
         connection = MqttConnection(self._broker)
-        connection.connection_made(transport)
+        connection.begin(transport)
         return connection
 
     def publish(self, organization_id: str, topic: str, payload: bytes, *, qos: int) -> int:
-        """Send a message of the station to an organization's subscribers; return how many sessions it went to."""
+        """Send a message of the station to an organization's subscribers.
+
+        Return how many sessions it went to.
+        """
         return self._broker.organization(organization_id).space.forward(topic, payload, qos=qos)
 
     def revoke(self, subject: str) -> int:
-        """Close every connection of this key, device or user at once, wills included; return how many."""
+        """Close every connection of this key, device or user at once, wills included.
+
+        Return how many.
+        """
         for connection in self._broker.connections:
             if connection.state is State.AUTHENTICATING:
                 connection.revoked.add(subject)

@@ -1,6 +1,7 @@
 """What the server remembers of a client between its connections.
 
-``Sessions`` alone makes, finds and ends sessions: whoever wants them to survive a restart replaces this class.
+``Sessions`` alone makes, finds and ends sessions: whoever wants them to survive a restart replaces
+this class.
 """
 
 from collections import OrderedDict
@@ -60,8 +61,8 @@ class Sessions:
     ) -> tuple[Session, bool]:
         """Return the session for a connecting client, and whether it was there before.
 
-        A session belongs to whoever made it: another device or user with the same client id gets a new one, and so
-        does one that lost the right to any of its subscriptions (``may_keep``).
+        A session belongs to whoever made it: another device or user with the same client id gets a
+        new one, and so does one that lost the right to any of its subscriptions (``may_keep``).
         """
         owner = identity.device_id or identity.user_id or ""
         _, session = self._absent.pop(client_id, (0.0, None))
@@ -78,7 +79,10 @@ class Sessions:
         return session, present
 
     def leave(self, client_id: str, *, now_s: float) -> None:
-        """The client's connection ended; beyond the limit the longest absent session is forgotten."""
+        """The client's connection ended.
+
+        Beyond the limit the longest absent session is forgotten.
+        """
         session = self._present.pop(client_id)
         session.outbox.detach()
         if session.clean:

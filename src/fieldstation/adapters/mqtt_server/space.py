@@ -19,7 +19,7 @@ class Listener(Protocol):
 
 
 class TopicSpace:
-    """Everything that is published, retained and subscribed in one organization, and nothing of any other."""
+    """Everything published, retained and subscribed in one organization; nothing of any other."""
 
     def __init__(self, limits: SpaceLimits, counters: MqttCounters) -> None:
         self._limits = limits
@@ -47,7 +47,10 @@ class TopicSpace:
         self._matches.clear()
 
     def forward(self, topic: str, payload: bytes, *, qos: int) -> int:
-        """Offer a message to every session that subscribed to its topic; return how many those are."""
+        """Offer a message to every session that subscribed to its topic.
+
+        Return how many those are.
+        """
         if not self.has_listeners:
             return 0
         matches = self._match(topic)
@@ -66,14 +69,17 @@ class TopicSpace:
         return matches
 
     def retained(self, topic_filter: str, *, qos: int) -> list[Delivery]:
-        """Return what the topics that match a filter retain, as a subscriber with this QoS gets it."""
+        """Return what the topics that match a filter retain, as a subscriber gets it."""
         return [
             Delivery(kept.topic, kept.payload, qos=min(kept.qos, qos), retain=True)
             for kept in self._retained.match(topic_filter)
         ]
 
     def retain(self, change: RetainedMessage) -> bool:
-        """Keep a message for later subscribers in place of the topic's last one; return whether there was room."""
+        """Keep a message for later subscribers in place of the topic's last one.
+
+        Return whether there was room.
+        """
         before = self._retained.get(change.topic)
         messages = self._retained_messages
         size = self._retained_bytes

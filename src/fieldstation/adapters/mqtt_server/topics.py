@@ -173,7 +173,7 @@ class _Branch(Generic[Kept]):
     def prune(self, path: str) -> None:
         """Remove the branches of a path that hold nothing any more."""
         levels = path.split("/")
-        trail = [self]
+        trail: list[_Branch[Kept]] = [self]
         for level in levels[:-1]:
             trail.append(trail[-1].children[level])
         for parent, level in zip(reversed(trail), reversed(levels), strict=True):

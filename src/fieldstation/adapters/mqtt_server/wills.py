@@ -16,7 +16,10 @@ class _Will(NamedTuple):
 
 
 class Wills:
-    """Publishes the wills of closed connections; while the intake is full they wait, at most ``wills_waiting_max``."""
+    """Publishes the wills of closed connections.
+
+    While the intake is full they wait, at most ``wills_waiting_max``.
+    """
 
     def __init__(
         self, station: MqttStation, options: MqttServerOptions, counters: MqttCounters

@@ -12,7 +12,7 @@ from fieldstation.db.database import Session
 from fieldstation.domains.audit import queries
 from fieldstation.domains.audit.models import AuditEntry
 from fieldstation.domains.audit.schemas import Actor, Change
-from fieldstation.web.correlation import current_ids
+from fieldstation.core.correlation import current_ids
 
 LINKS_PER_TURN_MAX = 500
 FIRST_HASH = "0" * 64

@@ -1,7 +1,7 @@
 """The tables of the telemetry database, as SQLAlchemy Core tables on ``telemetry_metadata``.
 
-Instants are BIGINT microseconds since the epoch; ``minute`` is ``ts // 60_000_000`` and ``hour`` is ``minute // 60``.
-Nothing here refers to the station database, and no statement joins the two.
+Instants are BIGINT microseconds since the epoch; ``minute`` is ``ts // 60_000_000`` and ``hour`` is
+``minute // 60``. Nothing here refers to the station database, and no statement joins the two.
 """
 
 from sqlalchemy import (
@@ -55,7 +55,8 @@ series_variant = Table(
     sqlite_with_rowid=False,
 )
 
-# Which hours hold readings of a series: one row per series and hour lets every query skip the empty ones.
+# Which hours hold readings of a series: one row per series and hour lets every query skip the empty
+# ones.
 series_hour = Table(
     "series_hour",
     telemetry_metadata,
@@ -64,7 +65,8 @@ series_hour = Table(
     sqlite_with_rowid=False,
 )
 
-# The two INTEGER columns stand together: PostgreSQL then pads nothing and a row takes 32 bytes, not 40.
+# The two INTEGER columns stand together: PostgreSQL then pads nothing and a row takes 32 bytes, not
+# 40.
 reading = Table(
     "reading",
     telemetry_metadata,
@@ -100,7 +102,8 @@ reading_detail = Table(
     sqlite_with_rowid=False,
 )
 
-# ``accepted_total`` runs on from entry to entry: with the newest one kept, counting readings costs nothing.
+# ``accepted_total`` runs on from entry to entry: with the newest one kept, counting readings costs
+# nothing.
 intake_batch = Table(
     "intake_batch",
     telemetry_metadata,

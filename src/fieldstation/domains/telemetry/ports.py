@@ -1,7 +1,8 @@
 """What the telemetry domain needs from whatever keeps its readings: the ``ReadingStore`` port.
 
-Units: every ``*_us`` is microseconds since 1970-01-01T00:00Z; intervals of time are half-open, ``[start_us, end_us)``.
-A reading's key is ``(series_id, ts_us)``; a store never holds two readings with one key.
+Units: every ``*_us`` is microseconds since 1970-01-01T00:00Z; intervals of time are half-open,
+``[start_us, end_us)``. A reading's key is ``(series_id, ts_us)``; a store never holds two readings
+with one key.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -36,7 +37,10 @@ class SeriesKey(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """How a series' readings were labelled; numbered per series from 0, so that a new unit relabels nothing."""
+    """How a series' readings were labelled.
+
+    Numbered per series from 0, so that a new unit relabels nothing.
+    """
 
     unit: str | None
     origin: str | None
@@ -47,7 +51,8 @@ class Variant(NamedTuple):
 class SeriesRow:
     """One stored series with every variant it ever had (``variants[number]``).
 
-    Every reading lies in ``[first_us, last_us]``, which are rounded outwards to whole hours (``None``: there is none).
+    Every reading lies in ``[first_us, last_us]``, which are rounded outwards to whole hours
+    (``None``: there is none); only ``resolve_series`` takes the time to find the exact ``last_us``.
     """
 
     id: int
@@ -59,7 +64,7 @@ class SeriesRow:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """What only some readings have: a text value, metadata (encoded JSON), an anomaly's score and why."""
+    """What only some readings have: a text value, metadata (encoded JSON), an anomaly's score."""
 
     text: str | None = None
     metadata: bytes | None = None
@@ -82,7 +87,7 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A message that was acknowledged though it could not be stored as readings, kept with its reason."""
+    """A message that was acknowledged but could not be stored as readings, with its reason."""
 
     id: str
     organization_id: str
@@ -104,7 +109,10 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """A committed append: its number in the intake log and, per reading, an ``Outcome`` (``None``: all accepted)."""
+    """A committed append.
+
+    Its number in the intake log and, per reading, an ``Outcome`` (``None``: all accepted).
+    """
 
     seq: int
     committed_us: int
@@ -155,10 +163,10 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class SeriesStats:
-    """Statistics over the non-text readings of one series in a period; deviation is the population's.
+    """Statistics over the non-text readings of one series in a period.
 
-    ``start_us`` and ``end_us`` are the instants of its first and last reading in the period. ``mean`` and ``stddev``
-    are infinite when a value exceeds 1e140.
+    The deviation is the population's. ``start_us`` and ``end_us`` are the instants of its first and
+    last reading in the period. ``mean`` and ``stddev`` are infinite when a value exceeds 1e140.
     """
 
     series_id: int
@@ -187,7 +195,10 @@ class LastValue(NamedTuple):
 
 
 class ReadingStore(Protocol):
-    """Append-only readings with an intake log. Raises ``core.errors.Busy`` when the database is away or full."""
+    """Append-only readings with an intake log.
+
+    Raises ``core.errors.Busy`` when the database is away or full.
+    """
 
     async def open(self) -> None:
         """Connect and load what the store needs; the schema exists already (Alembic made it)."""
@@ -198,7 +209,10 @@ class ReadingStore(Protocol):
         ...
 
     async def resolve_series(self, keys: Sequence[SeriesKey]) -> list[SeriesRow]:
-        """Return the series of ``keys`` in order, creating what is missing in a committed transaction of its own."""
+        """Return the series of ``keys`` in order; create what is missing, committed by itself.
+
+        Their ``last_us`` is exact.
+        """
         ...
 
     async def resolve_variants(self, wanted: Sequence[tuple[int, Variant]]) -> list[int]:
@@ -208,14 +222,15 @@ class ReadingStore(Protocol):
     async def append(
         self, readings: Columns, *, suspects: Sequence[int], refusals: Sequence[Refusal] = ()
     ) -> Appended:
-        """Commit one batch together with its intake-log entry, durably, and say what became of each reading.
+        """Commit one batch with its intake-log entry, durably; say what became of each reading.
 
-        ``suspects`` are the positions that may already exist (not newer than their series' newest reading, or
-        repeated inside this batch); the store may insert all others without looking, but a wrong guess must
-        still never store a key twice. The first reading with a key stands: the same value again (and the same
-        text and kind) is a ``DUPLICATE``, another one a ``CONFLICT``. The log entry holds the accepted readings
-        only; a batch that accepts nothing leaves none, and its ``seq`` is that of the node's newest entry.
-        A reading with details is flagged ``FLAG_DETAIL`` by the store.
+        ``suspects`` are the positions that may already exist (not newer than their series' newest
+        reading, or repeated inside this batch); the store may insert all others without looking,
+        but a wrong guess must still never store a key twice. The first reading with a key stands:
+        the same value again (and the same text and kind) is a ``DUPLICATE``, another one a
+        ``CONFLICT``. The log entry holds the accepted readings only; a batch that accepts nothing
+        leaves none, and its ``seq`` is that of the node's newest entry. A reading with details is
+        flagged ``FLAG_DETAIL`` by the store.
         """
         ...
 
@@ -251,13 +266,19 @@ class ReadingStore(Protocol):
     async def buckets(
         self, series: Sequence[SeriesRow], *, start_us: int, end_us: int, interval_us: int
     ) -> list[Bucket]:
-        """Aggregate into buckets aligned to the epoch, ordered by ``(series_id, start_us)``; empty ones are absent."""
+        """Aggregate into buckets aligned to the epoch, ordered by ``(series_id, start_us)``.
+
+        Empty ones are absent.
+        """
         ...
 
     async def stats(
         self, series: Sequence[SeriesRow], *, start_us: int, end_us: int
     ) -> list[SeriesStats]:
-        """Summarise each series that has numeric readings in the period; percentiles are exact or within 1 %."""
+        """Summarise each series that has numeric readings in the period.
+
+        Percentiles are exact or within 1 %.
+        """
         ...
 
     def stream(
@@ -267,17 +288,23 @@ class ReadingStore(Protocol):
         ...
 
     async def load_last_values(self) -> tuple[list[LastValue], Mapping[str, int]]:
-        """Return the last values as saved, with the intake cursor ``{node_id: seq}`` up to which they hold."""
+        """Return the saved last values and the cursor ``{node_id: seq}`` up to which they hold."""
         ...
 
     async def save_last_values(self, values: Sequence[LastValue], *, seq: int) -> None:
-        """Save changed last values (an older one never replaces a newer one) and this node's cursor, in one transaction."""
+        """Save changed last values and this node's cursor, in one transaction.
+
+        An older value never replaces a newer one.
+        """
         ...
 
     async def batches_after(
         self, cursor: Mapping[str, int], *, batches_max: int = 256
     ) -> list[LoggedBatch]:
-        """Return logged batches behind the cursor (a node that it does not name: from its first), in commit order per node."""
+        """Return logged batches behind the cursor, in commit order per node.
+
+        A node that the cursor does not name starts from its first.
+        """
         ...
 
     async def log_bounds(self) -> dict[str, tuple[int, int]]:
@@ -285,7 +312,10 @@ class ReadingStore(Protocol):
         ...
 
     async def trim_log(self, *, before_us: int, batches_max: int = 1_000) -> int:
-        """Delete at most ``batches_max`` log entries committed before an instant; return how many went."""
+        """Delete at most ``batches_max`` log entries committed before an instant; return how many.
+
+        The newest entry of each node stays: it carries the numbering on.
+        """
         ...
 
     async def refusals(
@@ -299,7 +329,10 @@ class ReadingStore(Protocol):
         ...
 
     async def delete_device(self, organization_id: str, device_id: str) -> None:
-        """Delete a device's series, readings, last values and refusals (log entries age out); ids are not reused."""
+        """Delete a device's series, readings, last values and refusals; ids are not reused.
+
+        Log entries age out. After ``Busy`` a second call goes on where the first one stopped.
+        """
         ...
 
     async def totals(self) -> "StoreTotals":
@@ -309,7 +342,10 @@ class ReadingStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoreTotals:
-    """How much the store holds; ``readings`` counts since the store began, less what was deleted."""
+    """How much the store holds.
+
+    ``readings`` counts since the store began, less what was deleted.
+    """
 
     series: int
     readings: int

@@ -33,7 +33,7 @@ class LossyProxy:
             writer.transport.abort()
 
     def lose_answer_to(self, request: bytes) -> None:
-        """Forward the next request that contains these bytes, then drop the client instead of answering."""
+        """Forward the next request with these bytes, then drop the client instead of answering."""
         self._fatal = request
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def database(postgresql_url: str, anyio_backend: str) -> AsyncIterator[ReadingDatabase]:
+async def database(postgresql_url: str) -> AsyncIterator[ReadingDatabase]:
     async with reading_database(postgresql_url) as database:
         yield database
 
@@ -59,7 +59,7 @@ async def test_two_nodes_with_the_same_readings_store_each_once(
     one, two = await database.open("node-a"), await database.open("node-b")
     series = await make_series(one, 5)
     keys = [(row.id, NOON_US + at) for row in series for at in range(100)]
-    shuffled = random.Random(7)
+    shuffled = random.Random(7)  # noqa: S311 - any order will do
 
     async def feed(value: float, suspects: bool) -> list[tuple[Given, int]]:
         store = one if value == 1.0 else two

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def database(tmp_path: Path, anyio_backend: str) -> AsyncIterator[ReadingDatabase]:
+async def database(tmp_path: Path) -> AsyncIterator[ReadingDatabase]:
     async with reading_database(f"sqlite:///{tmp_path / 'telemetry.db'}") as database:
         yield database
 
@@ -147,11 +147,12 @@ async def test_loop_stays_free_while_the_store_works(database: ReadingDatabase) 
     store = await database.open()
     (series,) = await make_series(store, 1)
     given = [Given(series.id, NOON_US + at, at / 3) for at in range(20_000)]
-    running = asyncio.ensure_future(append(store, given))
     turns = 0
-    while not running.done():
-        await asyncio.sleep(0)
-        turns += 1
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(append(store, given), name="append")
+        while not running.done():
+            await asyncio.sleep(0)
+            turns += 1
 
-    assert await running is None
+    assert running.result() is None
     assert turns > 10

@@ -1,12 +1,13 @@
 """Makes user accounts and lets their users change them."""
 
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from fieldstation.core.clock import Clock
-from fieldstation.core.errors import Forbidden
+from fieldstation.core.errors import Forbidden, Invalid
 from fieldstation.core.ids import new_id
 from fieldstation.db.database import Database, Session
 from fieldstation.domains.audit.schemas import STATION, Actor, Change
@@ -17,6 +18,7 @@ from fieldstation.domains.identity.queries import credentials, people
 from fieldstation.domains.identity.schemas.callers import Account, Role
 from fieldstation.domains.identity.schemas.credentials import PasswordChange
 from fieldstation.domains.identity.schemas.users import (
+    USERNAME_PATTERN,
     AccountRead,
     MeRead,
     RegisterRequest,
@@ -91,7 +93,7 @@ async def create_user(
 
     Raises ``Conflict`` for a taken name, ``Invalid``, ``NotFound`` for the organization.
     """
-    profile = Profile(well_formed_email(profile.email), profile.username, profile.full_name)
+    profile = checked_profile(profile)
     chosen = password if password is not None else generated_password()
     check_new_password(chosen, profile.email, profile.username)
     password_hash = await passwords.hash(chosen)
@@ -104,6 +106,16 @@ async def create_user(
         await people.insert(session, new_membership(user.id, organization_id, role=role, now=now))
         record_user(session, user, actor=STATION, organization_id=organization_id)
     return AccountRead.model_validate(user), chosen
+
+
+def checked_profile(profile: Profile) -> Profile:
+    """Return the profile with its address in normal form. Raises ``Invalid``."""
+    if profile.username is not None and re.match(USERNAME_PATTERN, profile.username) is None:
+        raise Invalid("username: give 3 to 50 letters, digits, dots, hyphens or underscores.")
+    try:
+        return Profile(well_formed_email(profile.email), profile.username, profile.full_name)
+    except ValueError as error:
+        raise Invalid(f"email: {error}") from error
 
 
 async def set_password(

@@ -1,7 +1,7 @@
 """Buckets and statistics, computed by the database from the hot rows.
 
-Seam: a bucket is mergeable (counts, sums, extremes, first and last), so buckets of sealed chunks or rollups are added
-to these by ``(series_id, start_us)``; percentiles need the values themselves.
+Seam: a bucket is mergeable (counts, sums, extremes, first and last), so buckets of sealed chunks or
+rollups are added to these by ``(series_id, start_us)``; percentiles need the values themselves.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,8 @@ from fieldstation.domains.telemetry.store.periods import (
 )
 from fieldstation.domains.telemetry.store.steps import Argument, Query, Row, Steps
 
-# Sums of larger values could leave the range of a double, which PostgreSQL refuses; they are infinite instead.
+# Sums of larger values could leave the range of a double, which PostgreSQL refuses; they are
+# infinite instead.
 SUMMED_MAX = 1e300
 SQUARED_MAX = 1e140
 
@@ -47,7 +48,8 @@ def buckets(
 ) -> Steps[list[Bucket]]:
     """Aggregate into buckets.
 
-    Cost: reads every row of the period once (see ``readings_between``), and two searches per bucket for first and last.
+    Cost: reads every row of the period once (see ``readings_between``), and two searches per bucket
+    for first and last.
     """
     start_us, end_us = bounded(start_us, end_us)
     if not series or start_us >= end_us:
@@ -100,7 +102,10 @@ def _buckets_text(dialect: Dialect, way: Way) -> str:
 
 @lru_cache(maxsize=8)
 def _stats_text(dialect: Dialect, way: Way) -> str:
-    """Rank the values of each series; the k-th percentile lies at rank ``(count - 1) * k / 100``, from 0."""
+    """Rank the values of each series.
+
+    The k-th percentile lies at rank ``(count - 1) * k / 100``, from 0.
+    """
     at = "MAX(CASE WHEN v.place = (v.counted - 1) * {} / 100 + {} THEN v.value END)"
     ranks = ", ".join(at.format(percent, step) for percent in (50, 95) for step in (0, 1))
     return dialect.finish(

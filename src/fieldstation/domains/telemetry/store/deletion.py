@@ -1,4 +1,4 @@
-"""Deleting a device in slices, each a short transaction, so that the intake goes on between them."""
+"""Deleting a device in slices, each a short transaction: the intake goes on between them."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def series_of(dialect: Dialect, organization_id: str, device_id: str) -> Steps[l
 
 
 def slice_of_readings(dialect: Dialect, series_id: int) -> Steps[bool]:
-    """Delete one series' readings of its oldest six hours; return whether there was anything to delete."""
+    """Delete one series' readings of its oldest six hours; return whether there were any."""
     hours = yield Query(
         dialect.finish("SELECT hour FROM series_hour WHERE series_id = $1 ORDER BY hour LIMIT $2"),
         (series_id, HOURS_PER_SLICE),
@@ -52,7 +52,7 @@ def slice_of_readings(dialect: Dialect, series_id: int) -> Steps[bool]:
 def rest_of_device(
     dialect: Dialect, organization_id: str, device_id: str, series_ids: Sequence[int]
 ) -> Steps[None]:
-    """Delete what is left once the readings are gone: the series last, so that a retry finds them."""
+    """Delete the rest once the readings are gone: the series last, so that a retry finds them."""
     ids = as_json(list(series_ids))
     own = f"SELECT k.series_id FROM {dialect.rows('$1', 'k', series_id='bigint')}"
     yield Query(dialect.finish(f"DELETE FROM last_value WHERE series_id IN ({own})"), (ids,))

@@ -8,7 +8,10 @@ MINUTES_PER_HOUR = 60
 
 
 class Dialect(Protocol):
-    """Fragments of statements. Placeholders are ``$1``, ``$2`` … in the fragments and ``finish`` adapts them."""
+    """Fragments of statements.
+
+    Placeholders are ``$1``, ``$2`` … in the fragments and ``finish`` adapts them.
+    """
 
     minutes: str
     """A row source ``m(minute)``: 0 … 59."""
@@ -17,10 +20,13 @@ class Dialect(Protocol):
     """Put behind a SELECT: nobody else changes these rows before the transaction ends."""
 
     bytes_on_disk: str
-    """A statement returning the size of the telemetry tables; a log that is not in it yet counts apart."""
+    """A statement returning the size of the tables; what lies beside them counts apart."""
 
     def rows(self, placeholder: str, alias: str, **columns: str) -> str:
-        """Unpack a JSON argument (``as_json``) into a row source ``alias(columns…)``; values are SQL types."""
+        """Unpack a JSON argument (``as_json``) into a row source ``alias(columns…)``.
+
+        The values of ``columns`` are SQL types.
+        """
         ...
 
     def seek(self, table: str, alias: str, condition: str) -> str:
@@ -63,7 +69,7 @@ class SqliteDialect:
 
 
 class PostgresqlDialect:
-    """PostgreSQL: ``LATERAL … OFFSET 0`` forbids the planner any other join than the index search."""
+    """PostgreSQL: ``LATERAL … OFFSET 0`` leaves the planner no join but the index search."""
 
     minutes = f"generate_series(0, {MINUTES_PER_HOUR - 1}) AS m(minute)"
     row_lock = "FOR UPDATE"
@@ -100,9 +106,10 @@ _PLACEHOLDER = re.compile(r"\$(\d)")
 
 @lru_cache(maxsize=512)
 def insert_text(table: str, names: tuple[str, ...], *, rows: int, on_conflict: str) -> str:
-    """Write SQLite's multi-row INSERT for ``rows`` rows, of which those that are all NULL are padding.
+    """Write SQLite's INSERT of many rows, of which those that are all NULL are padding.
 
-    ``OR ROLLBACK`` where a conflict undoes everything anyway: it spares the statement journal, half the time.
+    ``OR ROLLBACK`` where a conflict undoes everything anyway: it spares the statement journal, half
+    the time.
     """
     verb = "INSERT" if on_conflict else "INSERT OR ROLLBACK"
     row = f"({', '.join('?' * len(names))})"

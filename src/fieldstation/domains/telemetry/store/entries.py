@@ -1,12 +1,14 @@
 """The bytes of an intake-log entry: readings as packed columns.
 
-One msgpack array ``[form, type codes, series_id, ts, value, flags, details]``; the columns are little-endian
-and each has the narrowest type that holds it, which makes 21 bytes a reading (4 + 8 + 8 + 1) and the details.
+One msgpack array ``[form, type codes, series_id, ts, value, flags, details]``; the columns are
+little-endian and each has the narrowest type that holds it, which makes 21 bytes a reading (4 + 8 +
+8 + 1) and the details.
 """
 
 import sys
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -57,7 +59,7 @@ def decode_entry(packed: bytes) -> Columns:
     )
 
 
-def _packed(values: Sequence[int], codes: str) -> array:
+def _packed(values: Sequence[int], codes: str) -> "array[int]":
     for code in codes[:-1]:
         try:
             return array(code, values)
@@ -66,13 +68,13 @@ def _packed(values: Sequence[int], codes: str) -> array:
     return array(codes[-1], values)
 
 
-def _unpacked(code: str, column: bytes) -> array:
-    values = array(code)
+def _unpacked(code: str, column: bytes) -> "array[Any]":
+    values: array[Any] = array(code)
     values.frombytes(column)
     return _little_endian(values)
 
 
-def _little_endian(values: array) -> array:
+def _little_endian(values: "array[Any]") -> "array[Any]":
     if sys.byteorder == "big":
         values.byteswap()
     return values

@@ -1,4 +1,7 @@
-"""Reading and trimming the intake log. The newest entry of each node is never trimmed: it carries the numbering on."""
+"""Reading and trimming the intake log.
+
+The newest entry of each node is never trimmed: it carries the numbering on.
+"""
 
 from collections.abc import Mapping
 
@@ -11,7 +14,10 @@ from fieldstation.domains.telemetry.store.steps import Query, Steps
 def batches_after(
     dialect: Dialect, cursor: Mapping[str, int], *, batches_max: int
 ) -> Steps[list[LoggedBatch]]:
-    """Read at most ``batches_max`` entries behind the cursor: one range of the primary key per node."""
+    """Read at most ``batches_max`` entries behind the cursor.
+
+    One range of the primary key per node.
+    """
     batches: list[LoggedBatch] = []
     for node_id in (yield from _nodes()):
         rows = yield Query(
@@ -21,7 +27,10 @@ def batches_after(
             ),
             (node_id, cursor.get(node_id, 0), batches_max - len(batches)),
         )
-        batches += [LoggedBatch(*names, decode_entry(packed)) for *names, packed in rows]
+        batches += [
+            LoggedBatch(node_id=node_id, seq=seq, committed_us=at_us, readings=decode_entry(packed))
+            for node_id, seq, at_us, packed in rows
+        ]
         if len(batches) >= batches_max:
             break
     return batches
@@ -43,8 +52,9 @@ def bounds(dialect: Dialect) -> Steps[dict[str, tuple[int, int]]]:
 
 
 def trim(dialect: Dialect, *, before_us: int, batches_max: int) -> Steps[int]:
-    """Delete old entries, oldest first: looks at the oldest ``batches_max`` of each node and no further.
+    """Delete old entries, oldest first.
 
+    Cost: looks at the oldest ``batches_max`` entries of each node and no further.
     ``committed_at`` never decreases within a node, so what goes is always the beginning of its log.
     """
     gone = 0
@@ -53,8 +63,8 @@ def trim(dialect: Dialect, *, before_us: int, batches_max: int) -> Steps[int]:
             dialect.finish(
                 "DELETE FROM intake_batch WHERE node_id = $1 AND seq IN (SELECT o.seq FROM"
                 " (SELECT seq, committed_at FROM intake_batch WHERE node_id = $1 AND seq <"
-                " (SELECT MAX(seq) FROM intake_batch WHERE node_id = $1) ORDER BY seq LIMIT $3) AS o"
-                " WHERE o.committed_at < $2) RETURNING seq"
+                " (SELECT MAX(seq) FROM intake_batch WHERE node_id = $1)"
+                " ORDER BY seq LIMIT $3) AS o WHERE o.committed_at < $2) RETURNING seq"
             ),
             (node_id, before_us, batches_max - gone),
         )

@@ -24,7 +24,7 @@ def keys_at(readings: Columns, positions: Iterable[int]) -> set[Key]:
 
 
 def judge(readings: Columns, suspects: set[Key], standing: Mapping[Key, Fact]) -> bytes | None:
-    """Return an ``Outcome`` per reading; ``None`` when all are accepted. The first reading with a key stands."""
+    """Return an ``Outcome`` per reading, ``None`` when all are accepted; the first stands."""
     stands = dict(standing)
     outcomes = bytearray(len(readings))
     for at, key in enumerate(zip(readings.series_id, readings.ts_us, strict=True)):
@@ -39,7 +39,7 @@ def judge(readings: Columns, suspects: set[Key], standing: Mapping[Key, Fact]) -
 
 
 def accepted(readings: Columns, outcomes: bytes | None) -> Columns:
-    """Return the accepted readings in order, each with its details flagged; the input stays as it is."""
+    """Return the accepted readings with their details flagged; the input stays as it is."""
     if outcomes is None:
         return flagged(readings, readings.details.keys())
     chosen = [outcome == Outcome.ACCEPTED for outcome in outcomes]

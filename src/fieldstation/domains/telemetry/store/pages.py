@@ -1,7 +1,8 @@
 """Pages of readings: windows of minutes, doubling until the page is full.
 
-``_window`` is the one place that fetches the rows of some minutes, in page order: readings kept elsewhere than in the
-hot rows are merged in there, and ``_next_minute`` is where such a source says what it holds.
+``_window`` is the one place that fetches the rows of some minutes, in page order: readings kept
+elsewhere than in the hot rows are merged in there, and ``_next_minute`` is where such a source says
+what it holds.
 """
 
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ class Reach:
         return min(self.end_us - 1, self.behind.ts_us) // US_PER_MINUTE
 
     def window(self, edge: int, width: int) -> tuple[int, int]:
-        """Return the lowest and highest of ``width`` minutes from ``edge`` on, cut at the period."""
+        """Return the lowest and highest of ``width`` minutes from ``edge`` on, in the period."""
         if self.order is Order.OLDEST_FIRST:
             return edge, min(edge + width - 1, (self.end_us - 1) // US_PER_MINUTE)
         return max(edge - width + 1, self.start_us // US_PER_MINUTE), edge
@@ -71,10 +72,10 @@ def page(
 ) -> Steps[Columns]:
     """Read one page.
 
-    Cost: two statements when the newest (oldest) minutes fill it, and two for each doubling of the window else;
-    an empty stretch costs one search per series however long it is. Up to 200 series each minute of the window
-    takes one search per series; more series read all rows of the window, whosever they are. Anomalies have
-    an index of their own.
+    Cost: two statements when the newest (oldest) minutes fill it, and two for each doubling of the
+    window else; an empty stretch costs one search per series however long it is. Up to 200 series
+    each minute of the window takes one search per series; more series read all rows of the window,
+    whosever they are. Anomalies have an index of their own.
     """
     start_us, end_us = bounded(start_us, end_us)
     reach = _reach(start_us, end_us, order, after)
@@ -113,7 +114,7 @@ def _reach(start_us: int, end_us: int, order: Order, after: PageKey | None) -> R
 def _next_minute(
     dialect: Dialect, ids: str, *, way: Way, order: Order, edge: int
 ) -> Steps[int | None]:
-    """Return the first minute from ``edge`` on, in page order, that may hold a reading: one search per series."""
+    """Return the first minute from ``edge`` on that may hold a reading: one search per series."""
     rows = yield Query(_next_text(dialect, way is Way.ANOMALIES, order), (ids, edge))
     following = rows[0][0]
     if following is None:

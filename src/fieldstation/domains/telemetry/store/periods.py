@@ -1,7 +1,8 @@
-"""How readings of some series in a period are found in the hot rows, clustered by ``(minute, series_id, ts)``.
+"""How some series' readings of a period are found in rows clustered by minute.
 
-Two ways in: a *seek* searches every minute of the hours that hold readings of each series, which is right for
-few series among many; a *scan* reads whole minutes and drops other series' rows, which is right for many.
+Two ways in: a *seek* searches every minute of the hours that hold readings of each series, which is
+right for few series among many; a *scan* reads whole minutes and drops other series' rows, which is
+right for many.
 """
 
 from collections.abc import Sequence
@@ -39,14 +40,15 @@ def ids_of(series: Sequence[SeriesRow]) -> str:
 
 @lru_cache(maxsize=16)
 def readings_between(dialect: Dialect, way: Way) -> str:
-    """Write ``FROM … WHERE …`` of the readings ``r`` of series ``$1`` in the minutes ``$2`` … ``$3``.
+    """Write ``FROM … WHERE …`` of the readings ``r`` of series ``$1`` in minutes ``$2`` to ``$3``.
 
-    Cost: SEEK one search per series and minute of an hour that holds any; SCAN every row of the minutes;
-    ANOMALIES one search per series and the anomalies found.
+    Cost: SEEK one search per series and minute of an hour that holds any; SCAN every row of the
+    minutes; ANOMALIES one search per series and the anomalies found.
     """
     ids = dialect.rows("$1", "k", series_id="bigint")
     if way is Way.SCAN:
-        return f"FROM reading AS r WHERE r.minute BETWEEN $2 AND $3 AND r.series_id IN (SELECT k.series_id FROM {ids})"
+        wanted = f"SELECT k.series_id FROM {ids}"
+        return f"FROM reading AS r WHERE r.minute BETWEEN $2 AND $3 AND r.series_id IN ({wanted})"
     if way is Way.ANOMALIES:
         in_minutes = (
             f"r.ts >= CAST($2 AS BIGINT) * {US_PER_MINUTE}"

@@ -1,7 +1,8 @@
 """The reading store on PostgreSQL, through asyncpg (the extra ``postgresql``).
 
-Readings are copied straight in, in the transaction of their log entry. Where another node was first with a key the
-copy fails as a whole; the batch is judged again with every reading a suspect, so exactly one reading stands.
+Readings are copied straight in, in the transaction of their log entry. Where another node was first
+with a key the copy fails as a whole; the batch is judged again with every reading a suspect, while
+no other node writes, so exactly one reading stands.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from fieldstation.domains.telemetry.store.recording import (
     record,
 )
 from fieldstation.domains.telemetry.store.stepped import SteppedStore
-from fieldstation.domains.telemetry.store.steps import KeyTakenError, Steps
+from fieldstation.domains.telemetry.store.steps import KeyTaken, Steps
 
 if TYPE_CHECKING:
     import asyncpg
@@ -37,11 +38,12 @@ Result = TypeVar("Result")
 
 
 class PostgresqlReadingStore(SteppedStore):
-    """A ``ReadingStore`` in a PostgreSQL database; several stores with different ``node_id`` may share it.
+    """A ``ReadingStore`` in a PostgreSQL database, shared by nodes with different ``node_id``.
 
-    One connection writes, ``readers`` more read. At most ``writes_waiting_max`` writes and ``reads_waiting_max``
-    reads wait or run at a time; one more raises ``Busy``. When the connection is lost while a commit runs, ``append``
-    raises ``Busy`` although the batch may stand: the retry then finds duplicates.
+    One connection writes, ``readers`` more read. At most ``writes_waiting_max`` writes and
+    ``reads_waiting_max`` reads wait or run at a time; one more raises ``Busy``. When the connection
+    is lost while a commit runs, ``append`` raises ``Busy`` although the batch may stand: the retry
+    then finds duplicates.
     """
 
     def __init__(
@@ -79,15 +81,15 @@ class PostgresqlReadingStore(SteppedStore):
     ) -> Appended:
         batch = Batch(readings, suspects, refusals)
         async with self._writing():
-            for _ in range(ATTEMPTS_MAX):
+            for attempt in range(ATTEMPTS_MAX):
                 try:
-                    return await self._record(batch)
-                except KeyTakenError:
+                    return await self._record(batch, alone=attempt > 0)
+                except KeyTaken:
                     # A wrong guess, or another node was first: look at every reading this time.
                     batch = replace(batch, suspects=range(len(readings)))
         raise Busy("Other nodes write the same readings; try again.")
 
-    async def _record(self, batch: Batch) -> Appended:
+    async def _record(self, batch: Batch, *, alone: bool) -> Appended:
         position = self._position
         # Until the commit has returned nothing is known; the next append looks again.
         self._position = None
@@ -104,7 +106,7 @@ class PostgresqlReadingStore(SteppedStore):
             )
             return await drive(connection, steps)
 
-        done = await self._server.transact(work)
+        done = await self._server.transact(work, alone=alone)
         self._position = done.position
         self._known.remember(done.hours)
         return done.appended
@@ -115,11 +117,14 @@ class PostgresqlReadingStore(SteppedStore):
             async with self._server.reading() as connection:
                 return await drive(connection, steps)
 
+    async def _bytes_beside(self) -> int:
+        return 0
+
     async def _write(self, steps: Steps[Result]) -> Result:
         async with self._writing():
             try:
                 return await self._server.transact(lambda connection: drive(connection, steps))
-            except KeyTakenError as error:
+            except KeyTaken as error:
                 raise Busy("Another node changes the same rows; try again.") from error
 
     @asynccontextmanager

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 from fieldstation.core.errors import Busy
 from fieldstation.domains.telemetry.store.steps import (
     Insert,
-    KeyTakenError,
+    KeyTaken,
     Query,
     Row,
     Steps,
@@ -36,6 +36,11 @@ SESSION = {
     "jit": "off",
     "plan_cache_mode": "force_custom_plan",
 }
+
+# Writers share this lock, so that one which met another's key can look again with nobody in
+# between.
+TOGETHER = "pg_advisory_xact_lock_shared(7308604757861180787)"
+ALONE = "pg_advisory_xact_lock(7308604757861180787)"
 
 Result = TypeVar("Result")
 
@@ -84,11 +89,16 @@ class Server:
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
                 yield connection
 
-    async def transact(self, work: "Callable[[asyncpg.Connection], Awaitable[Result]]") -> Result:
-        """Run ``work`` in a transaction on the one writing connection; the caller never overlaps two.
+    async def transact(
+        self, work: "Callable[[asyncpg.Connection], Awaitable[Result]]", *, alone: bool = False
+    ) -> Result:
+        """Run ``work`` in a transaction on the one writing connection.
 
-        After anything but a success or a taken key the connection is given up, and the server rolls back. When that
-        happens during the commit nobody knows whether it took place; the caller has to look.
+        The caller never overlaps two. ``alone``: no other node's transaction runs meanwhile.
+
+        After anything but a success or a taken key the connection is given up, and the server rolls
+        back. When that happens during the commit nobody knows whether it took place; the caller has
+        to look.
         """
         with self.naming_errors():
             if self._writer is None or self._writer.is_closed():
@@ -101,7 +111,7 @@ class Server:
             connection = self._writer
             finished = False
             try:
-                await connection.execute("BEGIN")
+                await connection.execute(f"BEGIN; SELECT {ALONE if alone else TOGETHER}")
                 result = await work(connection)
                 await connection.execute("COMMIT")
                 finished = True
@@ -113,7 +123,7 @@ class Server:
 
     @contextmanager
     def naming_errors(self) -> Iterator[None]:
-        """Translate what passes by itself to ``Busy`` and a taken key to ``KeyTakenError``."""
+        """Translate what passes by itself to ``Busy`` and a taken key to ``KeyTaken``."""
         driver = self._asyncpg
         try:
             yield
@@ -122,7 +132,7 @@ class Server:
             driver.DeadlockDetectedError,
             driver.SerializationError,
         ) as error:
-            raise KeyTakenError(str(error)) from error
+            raise KeyTaken(str(error)) from error
         except (
             OSError,
             TimeoutError,
@@ -156,9 +166,9 @@ async def _execute(connection: "asyncpg.Connection", step: Query | Insert) -> li
         text = _insert_text(step.table, step.names, step.on_conflict)
         await connection.execute(text, *step.columns)
         return []
-    await connection.copy_records_to_table(
-        step.table.name, records=zip(*step.columns, strict=True), columns=step.names
-    )
+    # In key order two nodes never wait for each other crosswise; the key's columns come first.
+    records = sorted(zip(*step.columns, strict=True))
+    await connection.copy_records_to_table(step.table.name, records=records, columns=step.names)
     return []
 
 
@@ -167,10 +177,11 @@ def _insert_text(table: Table, names: tuple[str, ...], on_conflict: str) -> str:
     dialect = postgresql.dialect()
     kinds = [table.c[name].type.compile(dialect=dialect).split("(")[0] for name in names]
     arrays = ", ".join(f"${at}::{kind}[]" for at, kind in enumerate(kinds, start=1))
-    return f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({arrays}) {on_conflict}"
+    into = f"INSERT INTO {table.name} ({', '.join(names)})"
+    return f"{into} SELECT * FROM unnest({arrays}) {on_conflict}"
 
 
-def load_driver() -> "type[asyncpg]":
+def load_driver() -> Any:  # a module that need not be installed has no type
     """Import asyncpg, which only stations on PostgreSQL install."""
     try:
         return import_module("asyncpg")

@@ -36,7 +36,7 @@ from fieldstation.domains.telemetry.store.steps import (
 )
 
 # How often an append that meets other nodes' keys looks again before it gives up.
-ATTEMPTS_MAX = 5
+ATTEMPTS_MAX = 3
 
 US_PER_HOUR = US_PER_MINUTE * MINUTES_PER_HOUR
 
@@ -84,7 +84,8 @@ class Committing:
 class KnownHours:
     """Which rows of ``series_hour`` surely stand, for the newest few hours that were written to.
 
-    Forgetting one costs an insert that changes nothing. Holds at most ``hours_max`` entries per series.
+    Forgetting one costs an insert that changes nothing. Holds at most ``hours_max`` entries per
+    series.
     """
 
     def __init__(self, *, hours_max: int = 4) -> None:
@@ -133,10 +134,11 @@ def record(
     now_us: int,
     known: KnownHours,
 ) -> Steps[Committing]:
-    """Write a batch; the caller holds the transaction, and remembers the result once it is committed.
+    """Write a batch; the caller holds the transaction and remembers the result once it commits.
 
-    Cost: one search per suspect, then one statement for the readings, one for the log entry and, once an hour
-    for each series, one for ``series_hour``. ``committed_us`` never goes backwards within a node.
+    Cost: one search per suspect, then one statement for the readings, one for the log entry and,
+    once an hour for each series, one for ``series_hour``. ``committed_us`` never goes backwards
+    within a node.
     """
     suspects = keys_at(batch.readings, batch.suspects)
     standing = (yield from _standing(dialect, suspects)) if suspects else {}

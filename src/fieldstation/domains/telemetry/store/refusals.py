@@ -26,12 +26,15 @@ def newest(
 
 
 def trim(dialect: Dialect, *, keep_per_device: int) -> Steps[int]:
-    """Delete what exceeds the newest of each device, at most 10,000 at a time: reads the index once."""
+    """Delete what exceeds the newest of each device, at most 10,000 at a time.
+
+    Reads the index once.
+    """
     rows = yield Query(
         dialect.finish(
             "DELETE FROM refusal WHERE id IN (SELECT n.id FROM (SELECT id, ROW_NUMBER() OVER"
-            " (PARTITION BY organization_id, device_id ORDER BY id DESC) AS place FROM refusal) AS n"
-            " WHERE n.place > $1 LIMIT $2) RETURNING 1"
+            " (PARTITION BY organization_id, device_id ORDER BY id DESC) AS place"
+            " FROM refusal) AS n WHERE n.place > $1 LIMIT $2) RETURNING 1"
         ),
         (keep_per_device, TRIM_ROWS_MAX),
     )

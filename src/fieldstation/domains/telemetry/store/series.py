@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from fieldstation.domains.telemetry.models import series, series_variant
 from fieldstation.domains.telemetry.ports import SeriesKey, SeriesRow, Variant
-from fieldstation.domains.telemetry.store.dialect import Dialect
+from fieldstation.domains.telemetry.store.dialect import MINUTES_PER_HOUR, Dialect
 from fieldstation.domains.telemetry.store.recording import US_PER_HOUR
 from fieldstation.domains.telemetry.store.steps import (
     KEEP_FIRST,
@@ -27,7 +28,10 @@ _PICKED = (
 
 
 def by_keys(dialect: Dialect, keys: Iterable[SeriesKey]) -> Steps[dict[SeriesKey, SeriesRow]]:
-    """Find series by their identity: one search each in the unique index."""
+    """Find series by their identity, with their exact newest instant.
+
+    Cost: a search each in the unique index, and sixty for the minutes of its newest hour.
+    """
     text = "text"
     rows_of = dialect.rows(
         "$1", "k", organization_id=text, device_id=text, sensor_type=text, sensor_id=text
@@ -35,7 +39,9 @@ def by_keys(dialect: Dialect, keys: Iterable[SeriesKey]) -> Steps[dict[SeriesKey
     same = " AND ".join(f"s.{name} = k.{name}" for name in SERIES_NAMES[:4])
     statement = f"{_PICKED} FROM {rows_of} {dialect.seek('series', 's', same)}"
     rows = yield Query(dialect.finish(statement), (as_json(list(keys)),))
-    return {row.key: row for row in (yield from _complete(dialect, rows))}
+    found = yield from _complete(dialect, rows)
+    newest = yield from _newest(dialect, found)
+    return {row.key: replace(row, last_us=newest.get(row.id)) for row in found}
 
 
 def by_ids(dialect: Dialect, series_ids: Sequence[int]) -> Steps[list[SeriesRow]]:
@@ -54,7 +60,10 @@ def by_filter(
     sensor_types: Sequence[str] | None,
     sensor_ids: Sequence[str] | None,
 ) -> Steps[list[SeriesRow]]:
-    """Find an organization's series: reads the devices' entries of the unique index, or all of the organization's."""
+    """Find an organization's series.
+
+    Cost: reads the devices' entries of the unique index, or all of the organization's.
+    """
     filters = {"device_id": device_ids, "sensor_type": sensor_types, "sensor_id": sensor_ids}
     given = {name: list(values) for name, values in filters.items() if values is not None}
     clauses = ["s.organization_id = $1"]
@@ -76,7 +85,10 @@ def create(keys: Sequence[SeriesKey], *, now_us: int) -> Steps[None]:
 
 
 def number_variants(dialect: Dialect, wanted: Sequence[tuple[int, Variant]]) -> Steps[list[int]]:
-    """Number each variant within its series. Holds the series' rows, so two nodes never give one number twice."""
+    """Number each variant within its series.
+
+    Holds the series' rows, so two nodes never give one number twice.
+    """
     ids = as_json(sorted({series_id for series_id, _ in wanted}))
     own = f"SELECT k.series_id FROM {dialect.rows('$1', 'k', series_id='bigint')}"
     yield Query(
@@ -93,6 +105,22 @@ def number_variants(dialect: Dialect, wanted: Sequence[tuple[int, Variant]]) -> 
     if fresh:
         yield insert_rows(series_variant, VARIANT_NAMES, fresh)
     return [known[series_id].index(variant) for series_id, variant in wanted]
+
+
+def _newest(dialect: Dialect, found: Sequence[SeriesRow]) -> Steps[dict[int, int]]:
+    hours = [(row.id, row.last_us // US_PER_HOUR) for row in found if row.last_us is not None]
+    if not hours:
+        return {}
+    given = dialect.rows("$1", "k", series_id="bigint", hour="bigint")
+    at_minute = f"r.minute = k.hour * {MINUTES_PER_HOUR} + m.minute AND r.series_id = k.series_id"
+    rows = yield Query(
+        dialect.finish(
+            f"SELECT k.series_id, MAX(r.ts) FROM {given} CROSS JOIN {dialect.minutes}"
+            f" {dialect.seek('reading', 'r', at_minute)} GROUP BY k.series_id"
+        ),
+        (as_json(hours),),
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 def _variants(dialect: Dialect, ids: str) -> Steps[defaultdict[int, list[Variant]]]:

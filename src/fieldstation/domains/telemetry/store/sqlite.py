@@ -1,11 +1,12 @@
 """The reading store in an SQLite file of its own.
 
-One thread holds the only connection that writes and checkpoints; a few more threads read. A batch travels as one
-multi-row ``VALUES`` statement per 1,024 rows, padded to a power of two so that a handful of statements stay prepared.
-Measured with 1,000 rows a batch and 300,000 rows stored, the insert alone, idle and beside a Python thread that
-never pauses: VALUES 0.7 and 2.6 ms; json_each of arrays 2.0 and 4.5 ms, of objects 2.6 ms, of parallel arrays
-165 ms; executemany 1.1 and 90 ms. ``INSERT OR ROLLBACK`` spares the statement journal (with it: 1.4 to 3 times the
-time). Sorting the rows by key first did not pay. Unlike JSON, bound parameters carry every float exactly.
+One thread holds the only connection that writes and checkpoints; a few more threads read. A batch
+travels as one multi-row ``VALUES`` statement per 1,024 rows, padded to a power of two so that a
+handful of statements stay prepared. Measured with 1,000 rows a batch and 300,000 rows stored, the
+insert alone, idle and beside a Python thread that never pauses: VALUES 0.7 and 2.6 ms; json_each of
+arrays 2.0 and 4.5 ms, of objects 2.6 ms, of parallel arrays 165 ms; executemany 1.1 and 90 ms.
+``INSERT OR ROLLBACK`` spares the statement journal (with it: 1.4 to 3 times the time). Sorting the
+rows by key first did not pay. Unlike JSON, bound parameters carry every float exactly.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from typing import TypeVar
 
 from fieldstation.core.clock import Clock
 from fieldstation.core.errors import Busy
-from fieldstation.domains.telemetry.ports import Appended, Columns, Refusal, StoreTotals
+from fieldstation.domains.telemetry.ports import Appended, Columns, Refusal
 from fieldstation.domains.telemetry.store.dialect import SqliteDialect
 from fieldstation.domains.telemetry.store.recording import (
     ATTEMPTS_MAX,
@@ -38,7 +39,7 @@ from fieldstation.domains.telemetry.store.sqlite_connections import (
     transaction,
 )
 from fieldstation.domains.telemetry.store.stepped import SteppedStore
-from fieldstation.domains.telemetry.store.steps import KeyTakenError, Steps
+from fieldstation.domains.telemetry.store.steps import KeyTaken, Steps
 
 WRITES_WAITING_MAX = 64
 READS_WAITING_MAX = 256
@@ -50,8 +51,9 @@ Result = TypeVar("Result")
 class SqliteReadingStore(SteppedStore):
     """A ``ReadingStore`` in one file.
 
-    At most ``writes_waiting_max`` writes and ``reads_waiting_max`` reads wait or run at a time; one more raises ``Busy``.
-    A write whose awaiter is cancelled either happens as a whole or not at all; a cancelled read is interrupted.
+    At most ``writes_waiting_max`` writes and ``reads_waiting_max`` reads wait or run at a time; one
+    more raises ``Busy``. A write whose awaiter is cancelled either happens as a whole or not at
+    all; a cancelled read is interrupted.
     """
 
     def __init__(
@@ -99,12 +101,6 @@ class SqliteReadingStore(SteppedStore):
         batch = Batch(readings, suspects, refusals)
         return await self._submit(self._writer, self._writes, lambda: self._append(batch))
 
-    async def totals(self) -> StoreTotals:
-        found = await super().totals()
-        log = self._path.with_name(self._path.name + "-wal")
-        log_bytes = await asyncio.to_thread(lambda: log.stat().st_size if log.exists() else 0)
-        return replace(found, bytes_on_disk=found.bytes_on_disk + log_bytes)
-
     async def _read(self, steps: Steps[Result]) -> Result:
         reading = Reading(steps)
 
@@ -131,6 +127,10 @@ class SqliteReadingStore(SteppedStore):
                 return drive(connection, steps)
 
         return await self._submit(self._writer, self._writes, run)
+
+    async def _bytes_beside(self) -> int:
+        log = self._path.with_name(f"{self._path.name}-wal")
+        return await asyncio.to_thread(lambda: log.stat().st_size if log.exists() else 0)
 
     async def _submit(
         self, executor: ThreadPoolExecutor, slots: BoundedSemaphore, work: Callable[[], Result]
@@ -161,7 +161,7 @@ class SqliteReadingStore(SteppedStore):
         for _ in range(ATTEMPTS_MAX):
             try:
                 return self._record(batch)
-            except KeyTakenError:
+            except KeyTaken:
                 # A wrong guess: look at every reading this time.
                 batch = replace(batch, suspects=range(len(batch.readings)))
         raise Busy("Somebody else writes the same readings to the telemetry file.")

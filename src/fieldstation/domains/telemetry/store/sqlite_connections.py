@@ -11,7 +11,7 @@ from fieldstation.core.errors import Busy
 from fieldstation.domains.telemetry.store.dialect import insert_text
 from fieldstation.domains.telemetry.store.steps import (
     Insert,
-    KeyTakenError,
+    KeyTaken,
     Query,
     Row,
     Steps,
@@ -70,7 +70,10 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Commit what the block wrote, or nothing of it; also recovers from a rollback that failed earlier."""
+    """Commit what the block wrote, or nothing of it.
+
+    Also recovers from a rollback that failed earlier.
+    """
     if connection.in_transaction:
         connection.execute("ROLLBACK")
     connection.execute("BEGIN IMMEDIATE")
@@ -84,13 +87,16 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def naming_errors() -> Iterator[None]:
-    """Translate what passes by itself to ``Busy`` and a taken key to ``KeyTakenError``; the rest is ours to mend."""
+    """Translate what passes by itself to ``Busy`` and a taken key to ``KeyTaken``.
+
+    The rest is ours to mend.
+    """
     try:
         yield
     except sqlite3.IntegrityError as error:
         if error.sqlite_errorcode not in TAKEN:
             raise
-        raise KeyTakenError(str(error)) from error
+        raise KeyTaken(str(error)) from error
     except sqlite3.OperationalError as error:
         # Only errors of SQLite itself have a code; its low byte is the kind.
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in PASSING:
@@ -128,7 +134,10 @@ def _execute(connection: sqlite3.Connection, step: Query | Insert) -> list[Row]:
 
 
 def _insert(connection: sqlite3.Connection, step: Insert, start: int, end: int) -> None:
-    """Run one statement for many rows, padded with NULLs to a power of two: the few texts stay prepared."""
+    """Run one statement for many rows, padded with NULLs to a power of two.
+
+    The few texts stay prepared.
+    """
     size = max(ROWS_PER_STATEMENT_MIN, 1 << (end - start - 1).bit_length())
     width = len(step.names)
     flat: list[object] = [None] * (size * width)

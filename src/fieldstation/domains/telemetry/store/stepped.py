@@ -1,7 +1,8 @@
-"""The reading store in terms of steps: everything of the port that does not depend on the database."""
+"""The reading store in terms of steps: what does not depend on the database."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from fieldstation.core.clock import Clock
@@ -36,7 +37,10 @@ Result = TypeVar("Result")
 
 
 class SteppedStore(ABC):
-    """What ``SqliteReadingStore`` and ``PostgresqlReadingStore`` share; they open, close and append themselves."""
+    """What ``SqliteReadingStore`` and ``PostgresqlReadingStore`` share.
+
+    They open, close and append themselves.
+    """
 
     def __init__(self, *, dialect: Dialect, node_id: str, clock: Clock) -> None:
         self._dialect = dialect
@@ -50,6 +54,10 @@ class SteppedStore(ABC):
     @abstractmethod
     async def _write(self, steps: Steps[Result]) -> Result:
         """Run steps in one durable transaction; raise ``Busy``."""
+
+    @abstractmethod
+    async def _bytes_beside(self) -> int:
+        """Return what the database keeps on the disk beside its tables."""
 
     async def resolve_series(self, keys: Sequence[SeriesKey]) -> list[SeriesRow]:
         found = await self._read(series.by_keys(self._dialect, set(keys)))
@@ -170,7 +178,10 @@ class SteppedStore(ABC):
         return await self._write(refusals.trim(self._dialect, keep_per_device=keep_per_device))
 
     async def delete_device(self, organization_id: str, device_id: str) -> None:
-        """Delete in slices of six hours of a series; after ``Busy`` a second call goes on where this one stopped."""
+        """Delete in slices of six hours of a series.
+
+        After ``Busy`` a second call goes on where this one stopped.
+        """
         found = deletion.series_of(self._dialect, organization_id, device_id)
         series_ids = await self._read(found)
         for series_id in series_ids:
@@ -180,4 +191,6 @@ class SteppedStore(ABC):
         await self._write(rest)
 
     async def totals(self) -> StoreTotals:
-        return await self._read(totals.totals(self._dialect))
+        beside = await self._bytes_beside()
+        found = await self._read(totals.totals(self._dialect))
+        return replace(found, bytes_on_disk=found.bytes_on_disk + beside)

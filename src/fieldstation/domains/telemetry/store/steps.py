@@ -1,6 +1,7 @@
-"""How store logic is written once for every driver: a generator yields statements and is sent their rows.
+"""How store logic is written once for every driver: generators yield statements and get rows.
 
-The driver decides where it runs: a thread with a ``sqlite3`` connection, or the event loop with an asyncpg one.
+The driver decides where it runs: a thread with a ``sqlite3`` connection, or the event loop with an
+asyncpg one.
 """
 
 from collections.abc import Generator, Sequence
@@ -26,7 +27,7 @@ class Query:
 class Insert:
     """Rows for one table, as columns in the order of ``names``.
 
-    Without ``on_conflict`` an existing key undoes the whole transaction (``KeyTakenError``).
+    Without ``on_conflict`` an existing key undoes the whole transaction (``KeyTaken``).
     """
 
     table: Table
@@ -43,12 +44,12 @@ KEEP_FIRST = "ON CONFLICT DO NOTHING"
 _encoder = msgspec.json.Encoder()
 
 
-class KeyTakenError(Exception):
+class KeyTaken(Exception):
     """A row with that key stands already; the transaction that tried was rolled back."""
 
 
 def as_json(rows: Sequence[object]) -> str:
-    """Encode the argument of ``Dialect.rows``: a list of rows, or of plain values for a single column."""
+    """Encode the argument of ``Dialect.rows``: rows, or plain values for a single column."""
     return _encoder.encode(rows).decode()
 
 

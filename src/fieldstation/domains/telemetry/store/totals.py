@@ -7,7 +7,10 @@ from fieldstation.domains.telemetry.store.steps import Query, Steps
 
 
 def totals(dialect: Dialect) -> Steps[StoreTotals]:
-    """Count: one scan of the series' ids, a few searches, and the readings of the oldest and newest minute."""
+    """Measure the store.
+
+    Cost: one scan of the series' ids, a few searches, the readings of the oldest and newest minute.
+    """
     (series,) = yield Query("SELECT COUNT(*) FROM series")
     (accepted,) = yield Query(
         "SELECT SUM(b.accepted_total) FROM intake_batch AS b JOIN (SELECT node_id, MAX(seq) AS seq"

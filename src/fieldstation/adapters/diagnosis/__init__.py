@@ -1,0 +1,1 @@
+"""What ``fieldstation doctor`` looks at: each check is a small function that changes nothing."""

@@ -1,0 +1,62 @@
+"""Checks of the time: plausible, behind nothing that is stored, and synchronised."""
+
+import ctypes
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from fieldstation.adapters.diagnosis.report import Check, failure, ok, warning
+from fieldstation.core.clock import us_to_instant
+
+NAME = "clock"
+YEAR_MIN = 2025
+AHEAD_MAX = timedelta(minutes=10)
+TIMEX_BYTES = 512
+"""More than struct timex has anywhere; all zero it asks and changes nothing."""
+UNSYNCHRONISED = 5
+ADVICE = "Set the clock and let NTP keep it: readings without a time of their own get the station's."
+
+
+def check_clock(now: datetime, *, newest_reading_us: int | None, newest_file_at: datetime | None) -> Check:
+    shown = f"{now:%Y-%m-%d %H:%M:%S} UTC"
+    if now.year < YEAR_MIN:
+        return failure(NAME, f"It is said to be {shown}", ADVICE)
+    if newest_file_at is not None and newest_file_at > now + AHEAD_MAX:
+        return failure(
+            NAME, f"It is said to be {shown}, but files were written {newest_file_at:%Y-%m-%d %H:%M:%S}", ADVICE
+        )
+    if newest_reading_us is not None and us_to_instant(newest_reading_us) > now + AHEAD_MAX:
+        newest = us_to_instant(newest_reading_us)
+        return warning(
+            NAME,
+            f"It is said to be {shown}, but the newest reading is of {newest:%Y-%m-%d %H:%M:%S}",
+            f"{ADVICE} If this clock is right, look at the clock of the device.",
+        )
+    return ok(NAME, shown)
+
+
+def newest_file_time(directory: Path, zone: datetime) -> datetime | None:
+    """Return when a file directly in the directory was last written."""
+    try:
+        times = [file.stat().st_mtime for file in directory.iterdir() if file.is_file()]
+    except OSError:
+        return None
+    return datetime.fromtimestamp(max(times), zone.tzinfo) if times else None
+
+
+def check_synchronisation(state: int | None) -> Check:
+    name = "clock synchronisation"
+    if state is None or state < 0:
+        return ok(name, "This computer does not say whether its clock is synchronised")
+    if state == UNSYNCHRONISED:
+        return warning(
+            name,
+            "The kernel says that nothing keeps this clock",
+            "Turn NTP on, for example: timedatectl set-ntp true",
+        )
+    return ok(name, "The kernel says that the clock is synchronised")
+
+
+def kernel_clock_state() -> int | None:
+    """Ask the kernel (adjtimex(2)): 5 is unsynchronised, negative a refusal, None a system without it."""
+    ask = getattr(ctypes.CDLL(None), "adjtimex", None)
+    return None if ask is None else int(ask(ctypes.create_string_buffer(TIMEX_BYTES)))

@@ -1,0 +1,126 @@
+"""A real station: its own process, its own directory, real ports."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.wait_until import wait_until_blocking
+
+READY = re.compile(r"Fieldstation ready: (https?://\S+) \(MQTT port (\w+)\)")
+START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 20.0
+
+
+class StationProcess:
+    """``fieldstation serve`` on free ports; ``start`` again after ``kill`` keeps the directory and the ports."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        database_url: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        wrapper: tuple[str, ...] = (),
+    ) -> None:
+        self.data_dir = data_dir
+        self.url = ""
+        self.port = 0
+        self.mqtt_port = 0
+        self.lines: list[str] = []
+        self._environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith("FIELDSTATION_")},
+            "DATA_DIR": str(data_dir),
+            "LOG_LEVEL": "INFO",
+            **({} if database_url is None else {"DATABASE_URL": database_url}),
+            **(environment or {}),
+        }
+        self._wrapper = wrapper
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        assert self._process is not None, "the station was not started"
+        return self._process
+
+    def start(self, *, wait: bool = True) -> "StationProcess":
+        """Start it; with ``wait`` until it serves."""
+        command = [
+            *self._wrapper,
+            *(sys.executable, "-m", "fieldstation", "serve"),
+            *("--port", str(self.port), "--mqtt-port", str(self.mqtt_port)),
+        ]
+        self._process = subprocess.Popen(
+            command,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines = []
+        threading.Thread(target=self._read, args=(self._process, self.lines), daemon=True).start()
+        if wait:
+            self.wait_until_ready()
+        return self
+
+    def wait_until_ready(self) -> None:
+        wait_until_blocking(
+            lambda: self._ready() or self.process.poll() is not None, timeout_s=START_TIMEOUT_S
+        )
+        assert self._ready(), f"the station did not start:\n{self.output()}"
+
+    def kill(self) -> None:
+        """Kill it without a warning, as a power cut or the kernel would."""
+        self.signal(signal.SIGKILL)
+        self.process.wait(STOP_TIMEOUT_S)
+
+    def stop(self) -> int:
+        """Ask it to stop and return its exit code."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+    def signal(self, number: int) -> None:
+        os.killpg(self.process.pid, number)
+
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def _ready(self) -> bool:
+        for line in tuple(self.lines):
+            match = READY.search(line)
+            if match:
+                self.url = match[1]
+                self.port = int(self.url.rsplit(":", 1)[1])
+                self.mqtt_port = int(match[2]) if match[2].isdigit() else 0
+                return True
+        return False
+
+    @staticmethod
+    def _read(process: subprocess.Popen[str], lines: list[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                lines.append(line)
+
+
+@contextmanager
+def running_station(
+    data_dir: Path,
+    *,
+    database_url: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[StationProcess]:
+    """Start a station and stop it in the end."""
+    station = StationProcess(data_dir, database_url=database_url, environment=environment).start()
+    try:
+        yield station
+    finally:
+        if station.process.poll() is None:
+            station.stop()
