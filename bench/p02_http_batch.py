@@ -34,6 +34,7 @@ CREATE TABLE reading (
     minute INTEGER, series_id INTEGER, ts INTEGER, value REAL, flags INTEGER
 )
 """
+OWN_COLUMNS = ("minute", "series_id", "ts", "value", "flags")
 PLAIN_INSERT = "INSERT INTO reading VALUES (?, ?, ?, ?, ?)"
 PLAIN_FILE = "plain.db"
 # Two ceilings: a fixed table stays the same whatever the store becomes; the station's own table
@@ -129,12 +130,12 @@ def build_plain_table(directory: Path, *, base_s: int) -> Path:
 def own_insert(telemetry_file: Path) -> str:
     """Return the insert into the station's own table that passes over what is there already."""
     with closing(sqlite3.connect(telemetry_file)) as connection:
-        columns = [row[1] for row in connection.execute("PRAGMA table_info(reading)")]
-    if len(columns) != 5 or columns[:2] != ["minute", "series_id"]:
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(reading)")}
+    if columns != set(OWN_COLUMNS):
         raise ValueError(
-            f"the station's table has other columns than this benchmark fills: {columns}"
+            f"the station's table has other columns than this benchmark fills: {sorted(columns)}"
         )
-    return f"INSERT OR IGNORE INTO reading ({', '.join(columns)}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
+    return f"INSERT OR IGNORE INTO reading ({', '.join(OWN_COLUMNS)}) VALUES (?, ?, ?, ?, ?)"  # noqa: S608
 
 
 def measure(plan: Plan) -> list[Finding]:

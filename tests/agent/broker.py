@@ -7,21 +7,17 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-import pytest
-
+from tests.services import missing_service
 from tests.wait_until import wait_until_blocking
-
-MOSQUITTO = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
 
 def require_mosquitto() -> str:
-    """Return the program; without it skip visibly, or fail where services are required."""
-    if MOSQUITTO is None:
-        reason = "mosquitto is not installed"
-        if os.environ.get("FIELDSTATION_TEST_SERVICES") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return MOSQUITTO
+    """Return the program; where it is missing, skip visibly or fail if services are required."""
+    program = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
+    if program is None:
+        missing_service("mosquitto is not installed")
+    assert program
+    return program
 
 
 def free_port() -> int:
@@ -57,7 +53,11 @@ class Broker:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_until_blocking(self._accepts)
+        try:
+            wait_until_blocking(self._accepts)
+        except AssertionError:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """End it by SIGKILL; harmless when it does not run."""

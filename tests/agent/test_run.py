@@ -143,15 +143,17 @@ def test_full_spool_drops_the_oldest_and_reports_how_many(
     host = JournalledHost()
     broker = Broker(tmp_path / "broker")
     limits = AgentLimits(spool_readings_max=30, report=QUICK)
-    with Tap(broker.port) as tap:
-        with running(make_agent(tmp_path, tap.port, host, limits=limits)):
-            wait_until_blocking(lambda: len(host.journal) > 80)
-            broker.start()
-            wait_until_blocking(lambda: "readings_dropped" in types(tap))
-            wait_until_blocking(lambda: host.journal[79] in tap.acknowledged_readings())
-            sampled = len(host.journal)
-            wait_until_blocking(lambda: len(host.journal) > sampled + 10)
-        broker.kill()
+    with (
+        contextlib.ExitStack() as stack,
+        Tap(broker.port) as tap,
+        running(make_agent(tmp_path, tap.port, host, limits=limits)),
+    ):
+        wait_until_blocking(lambda: len(host.journal) > 80)
+        stack.enter_context(broker)
+        wait_until_blocking(lambda: "readings_dropped" in types(tap))
+        wait_until_blocking(lambda: host.journal[79] in tap.acknowledged_readings())
+        sampled = len(host.journal)
+        wait_until_blocking(lambda: len(host.journal) > sampled + 10)
     waiting, dropped = spooled(tmp_path)
     arrived = set(tap.acknowledged_readings())
     counts = [item for item in arrived if item.sensor_type == "readings_dropped"]

@@ -3,7 +3,7 @@
 An SQLite file, or a PostgreSQL database emptied before each test.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count
@@ -77,7 +77,7 @@ class ReadingDatabase:
 
 
 @asynccontextmanager
-async def reading_database(url: str) -> AsyncIterator[ReadingDatabase]:
+async def reading_database(url: str) -> AsyncGenerator[ReadingDatabase, None]:
     """Make the tables, or empty them, and close every store at the end."""
     driver = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
     kind, _, rest = url.partition("://")

@@ -103,7 +103,6 @@ async def test_cancelled_append_happens_as_a_whole_or_not_at_all(
         for _ in range(turns):
             await asyncio.sleep(0)
         running.cancel()
-    assert running.cancelled()
 
     outcomes = await append(store, given, suspects=range(len(given)))
 
@@ -126,7 +125,6 @@ async def test_cancelled_read_leaves_the_store_usable(store: ReadingStoreUnderTe
             for _ in range(turns):
                 await asyncio.sleep(0)
             reading.cancel()
-        assert reading.cancelled()
 
     assert await everything(store, [series]) == given
 

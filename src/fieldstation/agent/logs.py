@@ -15,7 +15,7 @@ _LOGGER = logging.getLogger("fieldstation.agent")
 def log_event(
     level: Literal["debug", "info", "warning", "error"], event: str, **fields: object
 ) -> None:
-    """Log ``<instant> <level> <event> <field>=<value> …``; values are quoted: none forges a line."""
+    """Log ``<instant> <level> <event> <field>=<value> …``; values are quoted and forge no line."""
     instant = us_to_rfc3339(SystemClock().now_us())
     quoted = [f"{name}={json.dumps(value)}" for name, value in fields.items()]
     line = " ".join([instant, level, event, *quoted])

@@ -136,9 +136,7 @@ async def create_anywhere(settings: Settings, output: Path) -> dict[str, Any]:
     files = sqlite_files(settings, instead="pg_dump")
     directory = DataDirectory(settings.station.data_dir)
     try:
-        return await ask_station(
-            directory.control_socket, "backup.create", {"output": str(output)}
-        )
+        return await ask_station(directory.control_socket, "backup.create", {"output": str(output)})
     except (FileNotFoundError, ConnectionRefusedError):
         directory.lock()
     try:

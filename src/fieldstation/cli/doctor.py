@@ -1,1 +1,160 @@
-def doctor() -> None: ...
+"""``fieldstation doctor``: look at everything that a station depends on, and change nothing."""
+
+import asyncio
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fieldstation.cli.options import DatabaseUrl, DataDir, settings_of
+from fieldstation.core.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    from fieldstation.adapters.diagnosis.report import Check
+    from fieldstation.domains.telemetry.ports import StoreTotals
+
+
+def doctor(
+    *,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+    production: Annotated[
+        bool, typer.Option("--production", help="Check also what strangers could misuse.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check computer, settings and databases, beside a running station as well; 1 on a failure.
+
+    Example: fieldstation doctor --production
+    """
+    from fieldstation.adapters.diagnosis.report import has_failure
+
+    checks = examine(data_dir, database_url, production=production)
+    failed = has_failure(checks)
+    if as_json:
+        print(json.dumps({"healthy": not failed, "checks": [asdict(check) for check in checks]}))
+    else:
+        print(rendered(checks))
+    raise typer.Exit(int(failed))
+
+
+def rendered(checks: "list[Check]") -> str:
+    width = max(len(check.name) for check in checks)
+    lines: list[str] = []
+    for check in checks:
+        lines.append(f"{check.verdict:<8} {check.name:<{width}}  {check.detail}")
+        if check.advice is not None:
+            lines.append(f"{'':<8} {'':<{width}}  → {check.advice}")
+    return "\n".join(lines)
+
+
+def examine(data_dir: Path | None, database_url: str | None, *, production: bool) -> "list[Check]":
+    from fieldstation.adapters.diagnosis.production import check_production
+    from fieldstation.adapters.diagnosis.report import failure, ok
+    from fieldstation.adapters.diagnosis.software import check_python, check_sqlite
+    from fieldstation.runtime import station_url, telemetry_url
+
+    checks = [check_python(), check_sqlite()]
+    try:
+        settings = settings_of(data_dir=data_dir, database_url=database_url)
+        urls = {"station": station_url(settings), "telemetry": telemetry_url(settings)}
+    except SettingsError as error:
+        advice = "Set it right in the environment; env.example names every setting."
+        return [*checks, failure("settings", str(error), advice)]
+    checks.append(ok("settings", "Readable"))
+    checks += check_host(settings, urls)
+    checks += check_databases(urls)
+    checks += check_contents(settings, urls, checks)
+    if production:
+        checks += check_production(settings)
+    return checks
+
+
+def check_host(settings: Settings, urls: "dict[str, URL]") -> "list[Check]":
+    """Check what lies outside the databases."""
+    from fieldstation.adapters.data_directory import DataDirectory
+    from fieldstation.adapters.diagnosis import directory, ports, software
+    from fieldstation.domains.identity.service.tokens import SECRET_FILE
+
+    path = settings.station.data_dir
+    station = ports.find_station(DataDirectory(path).control_socket)
+    http, mqtt = settings.http, settings.mqtt
+    wanted = [("http port", http.host, http.port, "PORT")]
+    if mqtt.enabled:
+        wanted.append(("mqtt port", mqtt.host, mqtt.port, "MQTT_LISTEN_PORT"))
+        if mqtt.tls_port is not None:
+            wanted.append(("mqtt tls port", mqtt.host, mqtt.tls_port, "MQTT_TLS_PORT"))
+    return [
+        software.check_driver(
+            "asyncpg", is_needed=any(is_postgresql(url) for url in urls.values())
+        ),
+        software.check_open_files(settings),
+        directory.check_data_directory(path),
+        directory.check_secret_file(path / SECRET_FILE),
+        directory.check_free_space(path),
+        ports.check_station(station),
+        *(
+            ports.check_port(name, host, port, setting=setting, station=station)
+            for name, host, port, setting in wanted
+        ),
+    ]
+
+
+def check_databases(urls: "dict[str, URL]") -> "list[Check]":
+    from fieldstation.adapters.diagnosis import postgresql, sqlite_files
+    from fieldstation.cli.revisions import known_revisions
+
+    revisions = known_revisions()
+    checks: list[Check] = []
+    for target, url in urls.items():
+        if is_postgresql(url):
+            checks += asyncio.run(postgresql.check_server(url, target, revisions))
+            continue
+        file = Path(url.database or "")
+        if target == "station" and file.parent.is_dir():
+            checks.append(sqlite_files.check_durability(file.parent))
+        checks.append(sqlite_files.check_file(file))
+        checks.append(sqlite_files.check_schema(file, target, revisions))
+    return checks
+
+
+def check_contents(
+    settings: Settings, urls: "dict[str, URL]", before: "list[Check]"
+) -> "list[Check]":
+    """Look into the telemetry store if it is sound so far, and hold the clock against it."""
+    from fieldstation.adapters.diagnosis import clock as clocks
+    from fieldstation.adapters.diagnosis.readings import check_readings, read_totals
+    from fieldstation.adapters.diagnosis.report import Verdict
+    from fieldstation.core.clock import SystemClock
+    from fieldstation.core.errors import Busy
+    from fieldstation.runtime import reading_store
+
+    clock = SystemClock()
+    checks: list[Check] = []
+    totals: StoreTotals | Busy | None = None
+    sound = not any(
+        check.name.startswith("telemetry") and check.verdict is not Verdict.OK for check in before
+    )
+    telemetry = urls["telemetry"]
+    if sound and (is_postgresql(telemetry) or Path(telemetry.database or "").exists()):
+        store = reading_store(telemetry, node_id="doctor", clock=clock)
+        totals = asyncio.run(read_totals(store))
+        checks.append(check_readings(totals))
+    newest_us = None if totals is None or isinstance(totals, Busy) else totals.newest_us
+    return [
+        *checks,
+        clocks.check_clock(
+            clock.now(),
+            newest_reading_us=newest_us,
+            newest_file_at=clocks.newest_file_time(settings.station.data_dir),
+        ),
+        clocks.check_synchronisation(clocks.kernel_clock_state()),
+    ]
+
+
+def is_postgresql(url: "URL") -> bool:
+    return url.get_backend_name() == "postgresql"

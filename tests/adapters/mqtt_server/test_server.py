@@ -118,7 +118,16 @@ async def test_a_port_that_is_taken_is_an_error_at_start() -> None:
         second = MqttServer(options, MemoryStation(), SystemClock())
         with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
             await second.start()
-        await second.stop()
+
+
+async def test_a_start_that_fails_leaves_no_port_open(tmp_path: Path) -> None:
+    context = server_context(*make_certificate(tmp_path))
+    async with serving(MemoryStation()) as server:
+        options = MqttServerOptions(port=0, tls_port=server.port)
+        second = MqttServer(options, MemoryStation(), SystemClock(), tls=context)
+        with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
+            await second.start()
+        assert not second.is_open
 
 
 async def test_the_server_listens_on_every_address_of_its_host() -> None:

@@ -1,4 +1,4 @@
-"""A small station for identity's tests: the real routes over a real database, with cheap hashing."""
+"""A small station for identity's tests: real routes, a real database, cheap hashing."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +11,6 @@ from typing import Any
 import httpx2
 from fastapi import APIRouter, FastAPI
 from httpx2 import ASGITransport, AsyncClient, Response
-from pwdlib import PasswordHash
 
 from fieldstation.bus.memory import MemoryBus
 from fieldstation.core.clock import Clock, ManualClock
@@ -50,12 +49,12 @@ TABLES = (
 
 
 class CountingHasher:
-    """A real hasher with cheap parameters that counts how often it works and can be made to wait."""
+    """A real, cheap hasher that counts how often it works and can be made to wait."""
 
     HOLD_S_MAX = 10.0
 
     def __init__(self) -> None:
-        self.hasher: PasswordHash = station_hasher(memory_kib=8, passes=1)
+        self.hasher = station_hasher(memory_kib=8, passes=1)
         self.hashed = 0
         self.verified = 0
         self.held_password: str | None = None
@@ -219,9 +218,7 @@ async def open_station(
         app.include_router(router, prefix="/api/v1")
     app.include_router(probe)
     watch = RevocationWatch(database, clock, bus.publish)
-    station = Station(
-        database, bus, clock, settings, hasher, passwords, authenticator, watch, app
-    )
+    station = Station(database, bus, clock, settings, hasher, passwords, authenticator, watch, app)
     bus.subscribe(CredentialRevoked, station.forget)
     bus.subscribe(CredentialRevoked, watch.hear)
     try:

@@ -1,5 +1,7 @@
 """Accounts: registering, one's own profile and password, and the command line's part."""
 
+from typing import Any
+
 import pytest
 from httpx2 import Response
 from sqlalchemy import select
@@ -125,7 +127,13 @@ async def test_profile_is_changed_by_its_user(station: Station, ada: Person, eve
     refusal(await station.log_in("ada@example.org"), 401, "invalid_credentials")
     taken = await ada.client.patch("/api/v1/users/me", json={"email": "Eve@example.org"})
     refusal(taken, 409, "email_taken")
-    for body in ({"email": None}, {"is_active": False}, {"is_superuser": True}, {"role": "owner"}):
+    refused: list[dict[str, Any]] = [
+        {"email": None},
+        {"is_active": False},
+        {"is_superuser": True},
+        {"role": "owner"},
+    ]
+    for body in refused:
         answer = await ada.client.patch("/api/v1/users/me", json=body)
         refusal(answer, 422, "validation_error")
     logged = len(await actions(station))
@@ -188,9 +196,9 @@ async def test_command_line_makes_users(station: Station) -> None:
     assert me["is_superuser"] is True
     assert "system:admin" in me["organizations"][0]["scopes"]
     async with station.database.reading() as session:
-        assert await accounts.list_users(session) == [user.model_copy(
-            update={"last_login_at": station.clock.now()}
-        )]
+        assert await accounts.list_users(session) == [
+            user.model_copy(update={"last_login_at": station.clock.now()})
+        ]
         assert await accounts.list_users(session, after_id=user.id) == []
 
 

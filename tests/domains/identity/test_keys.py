@@ -1,6 +1,7 @@
 """API keys of users and devices."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -77,12 +78,13 @@ async def test_scopes_must_exist_and_be_ones_own(station: Station, ada: Person) 
     for scope in ("device", "everything"):
         answer = await ada.client.post(PATH, json={"name": "x", "scopes": [scope]})
         refusal(answer, 422, "unknown_scope")
-    for body in (
+    bodies: list[dict[str, Any]] = [
         {"name": "x", "scopes": []},
         {"name": "", "scopes": ["devices:read"]},
         {"name": "x", "scopes": ["devices:read"], "subject_id": ada.id},
         {"name": "x", "scopes": ["devices:read"], "expires_at": "2026-01-01T00:00:00"},
-    ):
+    ]
+    for body in bodies:
         refusal(await ada.client.post(PATH, json=body), 422, "validation_error")
 
 
@@ -154,9 +156,10 @@ async def test_number_of_keys_is_limited(station: Station, ada: Person) -> None:
     for _ in range(KEYS_PER_SUBJECT_MAX):
         expect(await ada.client.post(PATH, json=body), 201)
     refusal(await ada.client.post(PATH, json=body), 409, "too_many")
+    for _ in range(KEYS_PER_SUBJECT_MAX):
+        await issue_device_key(station, ada.organization_id)
     with pytest.raises(Conflict):
-        for _ in range(KEYS_PER_SUBJECT_MAX + 1):
-            await issue_device_key(station, ada.organization_id)
+        await issue_device_key(station, ada.organization_id)
 
 
 async def test_device_key_is_the_device_and_nothing_else(

@@ -3,7 +3,7 @@
 import anyio
 import pytest
 
-from fieldstation.core.clock import SystemClock
+from fieldstation.core.clock import ManualClock, SystemClock
 from fieldstation.domains.identity.models import Membership, Organization
 from fieldstation.domains.identity.service.authenticator import ORGANIZATIONS_PER_USER_MAX
 from tests.domains.identity.stations import Person, Station, expect, open_station, refusal
@@ -18,8 +18,9 @@ async def test_owner_makes_renames_and_deletes(station: Station, ada: Person) ->
     path = f"/api/v1/organizations/{made['id']}"
     assert expect(await ada.client.get(path), 200) == made
     by_slug = {"x-organization": "robots"}
-    assert expect(await ada.client.get("/probe", headers=by_slug), 200)["organization_id"] == (
-        made["id"]
+    assert (
+        expect(await ada.client.get("/probe", headers=by_slug), 200)["organization_id"]
+        == (made["id"])
     )
     renamed = expect(await ada.client.put(path, json={"name": "Robots", "slug": "bots"}), 200)
     assert (renamed["name"], renamed["slug"]) == ("Robots", "bots")
@@ -41,9 +42,7 @@ async def test_slugs_are_unique_and_well_formed(ada: Person, eve: Person) -> Non
     for slug in ("Robots", "-robots", "robots-", "ro bots", "r" * 64, ""):
         answer = await eve.client.post("/api/v1/organizations", json={"name": "x", "slug": slug})
         refusal(answer, 422, "validation_error")
-    answer = await eve.client.post(
-        "/api/v1/organizations", json={"name": "x", "owner_id": ada.id}
-    )
+    answer = await eve.client.post("/api/v1/organizations", json={"name": "x", "owner_id": ada.id})
     refusal(answer, 422, "validation_error")
 
 
@@ -53,9 +52,7 @@ async def test_list_shows_ones_own_in_pages(ada: Person, eve: Person) -> None:
     first = expect(await ada.client.get("/api/v1/organizations?limit=2&include_total=true"), 200)
     assert [item["name"] for item in first["items"]] == ["Harbour", "One"]
     assert first["total"] == 3
-    rest = expect(
-        await ada.client.get(f"/api/v1/organizations?cursor={first['next_cursor']}"), 200
-    )
+    rest = expect(await ada.client.get(f"/api/v1/organizations?cursor={first['next_cursor']}"), 200)
     assert [item["name"] for item in rest["items"]] == ["Two"]
     assert rest["next_cursor"] is None
 
@@ -103,15 +100,21 @@ async def test_roles_below_owner_do_not_delete_and_below_admin_do_not_write(
         member = f"{path}/members/{ada.id}"
         for answer in (
             await person.client.put(path, json={"name": "Mine"}),
-            await person.client.post(f"{path}/members", json={"user_id": UNKNOWN, "role": "viewer"}),
+            await person.client.post(
+                f"{path}/members", json={"user_id": UNKNOWN, "role": "viewer"}
+            ),
             await person.client.put(member, json={"role": "viewer"}),
             await person.client.delete(member),
         ):
             refusal(answer, 403, "insufficient_scope")
 
 
-async def test_new_member_enters_at_once_with_the_role_given(ada: Person, eve: Person) -> None:
+async def test_new_member_enters_at_once_with_the_role_given(
+    station: Station, ada: Person, eve: Person
+) -> None:
     expect(await eve.client.get("/probe"), 200)
+    assert isinstance(station.clock, ManualClock)
+    station.clock.advance(1)
     path = f"/api/v1/organizations/{ada.organization_id}/members"
     body = {"user_id": eve.id, "role": "operator"}
     member = expect(await ada.client.post(path, json=body), 201)
@@ -134,7 +137,8 @@ async def test_unknown_user_in_the_body_is_an_unknown_reference(ada: Person) -> 
     for body in ({"user_id": UNKNOWN}, {"email": "nobody@example.org"}):
         answer = await ada.client.post(path, json={**body, "role": "viewer"})
         refusal(answer, 422, "unknown_reference")
-    for body in ({}, {"user_id": UNKNOWN, "email": "nobody@example.org"}):
+    neither: dict[str, str] = {}
+    for body in (neither, {"user_id": UNKNOWN, "email": "nobody@example.org"}):
         answer = await ada.client.post(path, json={**body, "role": "viewer"})
         refusal(answer, 422, "validation_error")
 
@@ -198,9 +202,7 @@ async def test_number_of_organizations_is_limited(station: Station, ada: Person)
             session.add(row)
             await session.flush()
             session.add(
-                Membership(
-                    organization_id=row.id, user_id=ada.id, role="viewer", created_at=now
-                )
+                Membership(organization_id=row.id, user_id=ada.id, role="viewer", created_at=now)
             )
     refusal(await ada.client.post("/api/v1/organizations", json={"name": "x"}), 409, "too_many")
     eve = await station.register("eve@example.org")

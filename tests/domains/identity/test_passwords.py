@@ -40,7 +40,9 @@ def test_weak_password_is_refused(password: str) -> None:
     assert password not in caught.value.detail
 
 
-@pytest.mark.parametrize("password", [PASSWORD, "seven-quiet-anvils-drift", "x7#qpl02vn", "2468-1357-99"])
+@pytest.mark.parametrize(
+    "password", [PASSWORD, "seven-quiet-anvils-drift", "x7#qpl02vn", "2468-1357-99"]
+)
 def test_other_password_is_taken(password: str) -> None:
     check_new_password(password, "ada@example.org", None)
 

@@ -78,9 +78,13 @@ async def test_account_locks_after_ten_failures_and_backs_off(
     problem = refusal(locked, 429, "login_locked")
     assert problem["retry_after"] == int(locked.headers["retry-after"]) == 31
     assert station.hasher.verified == verified
-    refusal(await station.client().post(
-        "/api/v1/auth/login", json={"username": "ada", "password": PASSWORD}
-    ), 429, "login_locked")
+    refusal(
+        await station.client().post(
+            "/api/v1/auth/login", json={"username": "ada", "password": PASSWORD}
+        ),
+        429,
+        "login_locked",
+    )
     manual(station).advance(30)
     refusal(await station.log_in(ada.email, "not the password"), 401, "invalid_credentials")
     manual(station).advance(59)

@@ -91,7 +91,10 @@ def test_own_token_is_read() -> None:
         {"nbf": int(START.timestamp()) + 31},
         {"sub": 7},
         {"scope": ["org:admin"]},
-        *({name: None} for name in ("iss", "aud", "sub", "jti", "sid", "iat", "nbf", "exp", "type")),
+        *(
+            {name: None}
+            for name in ("iss", "aud", "sub", "jti", "sid", "iat", "nbf", "exp", "type")
+        ),
     ],
 )
 def test_token_with_wrong_claims_is_refused(changes: dict[str, Any]) -> None:

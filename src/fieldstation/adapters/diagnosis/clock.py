@@ -1,7 +1,7 @@
 """Checks of the time: plausible, behind nothing that is stored, and synchronised."""
 
 import ctypes
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from fieldstation.adapters.diagnosis.report import Check, failure, ok, warning
@@ -13,16 +13,22 @@ AHEAD_MAX = timedelta(minutes=10)
 TIMEX_BYTES = 512
 """More than struct timex has anywhere; all zero it asks and changes nothing."""
 UNSYNCHRONISED = 5
-ADVICE = "Set the clock and let NTP keep it: readings without a time of their own get the station's."
+ADVICE = (
+    "Set the clock and let NTP keep it: readings without a time of their own get the station's."
+)
 
 
-def check_clock(now: datetime, *, newest_reading_us: int | None, newest_file_at: datetime | None) -> Check:
+def check_clock(
+    now: datetime, *, newest_reading_us: int | None, newest_file_at: datetime | None
+) -> Check:
     shown = f"{now:%Y-%m-%d %H:%M:%S} UTC"
     if now.year < YEAR_MIN:
         return failure(NAME, f"It is said to be {shown}", ADVICE)
     if newest_file_at is not None and newest_file_at > now + AHEAD_MAX:
         return failure(
-            NAME, f"It is said to be {shown}, but files were written {newest_file_at:%Y-%m-%d %H:%M:%S}", ADVICE
+            NAME,
+            f"It is said to be {shown}, but files were written {newest_file_at:%Y-%m-%d %H:%M:%S}",
+            ADVICE,
         )
     if newest_reading_us is not None and us_to_instant(newest_reading_us) > now + AHEAD_MAX:
         newest = us_to_instant(newest_reading_us)
@@ -34,13 +40,13 @@ def check_clock(now: datetime, *, newest_reading_us: int | None, newest_file_at:
     return ok(NAME, shown)
 
 
-def newest_file_time(directory: Path, zone: datetime) -> datetime | None:
+def newest_file_time(directory: Path) -> datetime | None:
     """Return when a file directly in the directory was last written."""
     try:
         times = [file.stat().st_mtime for file in directory.iterdir() if file.is_file()]
     except OSError:
         return None
-    return datetime.fromtimestamp(max(times), zone.tzinfo) if times else None
+    return datetime.fromtimestamp(max(times), UTC) if times else None
 
 
 def check_synchronisation(state: int | None) -> Check:
@@ -57,6 +63,6 @@ def check_synchronisation(state: int | None) -> Check:
 
 
 def kernel_clock_state() -> int | None:
-    """Ask the kernel (adjtimex(2)): 5 is unsynchronised, negative a refusal, None a system without it."""
+    """Ask the kernel: 5 is unsynchronised, negative a refusal, None where adjtimex(2) lacks."""
     ask = getattr(ctypes.CDLL(None), "adjtimex", None)
     return None if ask is None else int(ask(ctypes.create_string_buffer(TIMEX_BYTES)))

@@ -17,7 +17,7 @@ PEER_CREDENTIALS = struct.Struct("3i")
 
 @dataclass(frozen=True, slots=True)
 class RunningStation:
-    """The station that answers in the data directory; ``ports`` is None where the system does not tell."""
+    """The station that answers in a data directory; None is what the system does not tell."""
 
     process_id: int | None
     ports: frozenset[int] | None
@@ -56,7 +56,9 @@ def check_station(station: RunningStation | None) -> Check:
     if station is None:
         return ok("station", "No station runs in this data directory")
     process = "" if station.process_id is None else f" (process {station.process_id})"
-    listening = "" if not station.ports else f" on port {', '.join(map(str, sorted(station.ports)))}"
+    listening = (
+        "" if not station.ports else f" on port {', '.join(map(str, sorted(station.ports)))}"
+    )
     return ok("station", f"A station runs in this data directory{process}{listening}")
 
 
@@ -70,13 +72,21 @@ def check_port(
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        return refused_port(name, f"{host}:{port}", error, setting=setting, port=port, station=station)
+        return refused_port(
+            name, f"{host}:{port}", error, setting=setting, port=port, station=station
+        )
     elsewhere = "" if station is None else "; the running station was told another one"
     return ok(name, f"{host}:{port} is free{elsewhere}")
 
 
 def refused_port(
-    name: str, where: str, error: OSError, *, setting: str, port: int, station: RunningStation | None
+    name: str,
+    where: str,
+    error: OSError,
+    *,
+    setting: str,
+    port: int,
+    station: RunningStation | None,
 ) -> Check:
     if error.errno != errno.EADDRINUSE:
         return failure(

@@ -13,7 +13,13 @@ from fieldstation.adapters.diagnosis.schema import judge_revision
 from fieldstation.db.engines import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S
 
 VERSION_MIN = 130_000
-WATCHED = ("fsync", "full_page_writes", "server_version", "server_version_num", "synchronous_commit")
+WATCHED = (
+    "fsync",
+    "full_page_writes",
+    "server_version",
+    "server_version_num",
+    "synchronous_commit",
+)
 
 
 async def check_server(url: URL, target: str, revisions: Sequence[str]) -> list[Check]:
@@ -74,7 +80,7 @@ def judge_durability(target: str, settings: Mapping[str, str]) -> Check:
     if off:
         return failure(
             name,
-            f"{', '.join(f'{setting} is off' for setting in off)}: a crash may lose what was acknowledged",
+            f"Off: {', '.join(off)}; a crash may lose what was acknowledged",
             "Turn it on in postgresql.conf, and for the database and the user (ALTER … RESET).",
         )
     return ok(name, ", ".join(f"{setting}={settings.get(setting, '?')}" for setting in watched))

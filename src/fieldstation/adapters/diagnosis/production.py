@@ -61,7 +61,5 @@ def check_encryption(settings: Settings) -> Check:
 
 def check_registration(settings: Settings) -> Check:
     if settings.registration == "open":
-        return warning(
-            "registration", "Anybody may register", "Set REGISTRATION=invite or closed."
-        )
+        return warning("registration", "Anybody may register", "Set REGISTRATION=invite or closed.")
     return ok("registration", f"REGISTRATION is {settings.registration}")

@@ -13,7 +13,8 @@ Version = tuple[int, ...]
 
 PYTHON_MIN: Version = (3, 11)
 SQLITE_MIN: Version = (3, 35, 0)
-# https://sqlite.org/wal.html: two connections that write or checkpoint at the same time may corrupt the file.
+# https://sqlite.org/wal.html: in these, two connections that write or checkpoint at the same time
+# may corrupt the file.
 WAL_RACE_FIRST: Version = (3, 7, 0)
 WAL_RACE_LAST: Version = (3, 51, 2)
 FILES_BESIDE_CONNECTIONS = 100
@@ -23,9 +24,7 @@ FILES_MIN = 256
 def check_python(version: Version = tuple(sys.version_info[:3])) -> Check:
     text = dotted(version)
     if version < PYTHON_MIN:
-        return failure(
-            "python", f"Python {text}", f"Install Python {dotted(PYTHON_MIN)} or newer."
-        )
+        return failure("python", f"Python {text}", f"Install Python {dotted(PYTHON_MIN)} or newer.")
     return ok("python", f"Python {text} on {platform.system()} {platform.machine()}")
 
 
@@ -38,7 +37,7 @@ def check_sqlite(version: Version = sqlite3.sqlite_version_info) -> Check:
     if WAL_RACE_FIRST <= version <= WAL_RACE_LAST:
         return warning(
             "sqlite version",
-            f"{text}; up to {dotted(WAL_RACE_LAST)} two writing connections may damage a file in WAL mode",
+            f"{text}; up to {dotted(WAL_RACE_LAST)} two writing connections may damage a file",
             "The station keeps to one writer; open its files in no other program while it runs.",
         )
     return ok("sqlite version", text)

@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from time import monotonic
 
 from sqlalchemy import text
 
 from fieldstation.adapters.diagnosis.report import Check, failure, ok, warning
 from fieldstation.adapters.diagnosis.schema import judge_revision
+from fieldstation.adapters.sqlite_backup.restoration import is_notice
+from fieldstation.core.clock import SystemClock
 from fieldstation.core.settings import DatabaseSettings
 from fieldstation.db.engines import create_engines, database_url
 from fieldstation.domains.telemetry.store.sqlite import CHECKPOINT_PAGES
@@ -85,27 +86,35 @@ def check_file(path: Path, *, timeout_s: float = QUICK_CHECK_TIMEOUT_S) -> Check
     name = f"{path.name} file"
     if not path.exists():
         return ok(name, f"{path} does not exist yet; the first start makes it")
+    if is_notice(path):
+        return failure(
+            name, "A restore was interrupted", "Run the same fieldstation backup restore again."
+        )
     try:
         with open_within(path, timeout_s) as connection:
             (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
             found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
-    except sqlite3.OperationalError as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
-            return warning(
-                name,
-                f"{path} is so large that looking for damage takes over {timeout_s:g} s",
-                "Make a backup and verify that: fieldstation backup create",
-            )
-        return failure(name, f"{path} cannot be read ({error})", "Check the rights of the file.")
     except sqlite3.DatabaseError as error:
-        return damaged(name, path, str(error))
+        return unreadable(name, path, error, timeout_s=timeout_s)
     if found != ["ok"]:
         return damaged(name, path, " ".join(found[0].split()))
     if mode != "wal":
         return warning(
-            name, f"{path} has journal_mode={mode}", "The next start of the station turns it to WAL."
+            name, f"{path} has journal_mode={mode}", "The next start of the station sets WAL."
         )
     return ok(name, f"{path} is sound")
+
+
+def unreadable(name: str, path: Path, error: sqlite3.DatabaseError, *, timeout_s: float) -> Check:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+        return warning(
+            name,
+            f"{path} is so large that looking for damage takes over {timeout_s:g} s",
+            "Make a backup and verify that: fieldstation backup create",
+        )
+    if isinstance(error, sqlite3.OperationalError):
+        return failure(name, f"{path} cannot be read ({error})", "Check the rights of the file.")
+    return damaged(name, path, str(error))
 
 
 def damaged(name: str, path: Path, reason: str) -> Check:
@@ -141,7 +150,8 @@ def read_revision(connection: sqlite3.Connection, table: str) -> str | None:
 @contextmanager
 def open_within(path: Path, timeout_s: float) -> Iterator[sqlite3.Connection]:
     """Open a file for reading; its statements are interrupted after ``timeout_s``."""
-    deadline = monotonic() + timeout_s
+    clock = SystemClock()
+    deadline = clock.monotonic() + timeout_s
     with closing(connect_reader(path)) as connection:
-        connection.set_progress_handler(lambda: monotonic() > deadline, INSTRUCTIONS_PER_LOOK)
+        connection.set_progress_handler(lambda: clock.monotonic() > deadline, INSTRUCTIONS_PER_LOOK)
         yield connection

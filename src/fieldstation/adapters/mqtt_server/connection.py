@@ -33,7 +33,7 @@ class ByteTransport(Protocol):
     def abort(self) -> None: ...
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
-    def set_write_buffer_limits(self, high: int | None = None) -> None: ...
+    def set_write_buffer_limits(self, write_bytes_high: int, /) -> None: ...
     def get_write_buffer_size(self) -> int: ...
     def get_extra_info(self, name: str, /) -> object: ...
 
@@ -86,7 +86,7 @@ class MqttConnection(asyncio.Protocol):
     def begin(self, transport: ByteTransport) -> None:
         """Start listening to a transport; its place was reserved."""
         self._transport = transport
-        self._transport.set_write_buffer_limits(high=self._options.write_bytes_high)
+        self._transport.set_write_buffer_limits(self._options.write_bytes_high)
         self._broker.add(self)
 
     def data_received(self, data: bytes) -> None:
@@ -239,6 +239,12 @@ class MqttConnection(asyncio.Protocol):
         )
         self._conversation = Conversation(broker, identity, session, connect, self)
         self.state = State.OPEN
+        log.info(
+            "mqtt_connection_opened",
+            organization_id=identity.organization_id,
+            device_id=identity.device_id,
+            client_id=self._client_id,
+        )
         self._since_s = broker.clock.monotonic()
         self.send(encode_connack(ConnectCode.ACCEPTED, session_present=present))
         session.outbox.attach(self)
@@ -304,10 +310,16 @@ class MqttConnection(asyncio.Protocol):
         self._parked = True
         self._unhandled = []
         self._since_s = self._broker.clock.monotonic()
-        log.info("mqtt_connection_closed", client_id=self._client_id, reason=reason)
+        identity = self._conversation.identity if self._conversation else None
+        log.info(
+            "mqtt_connection_closed",
+            organization_id=identity.organization_id if identity else None,
+            device_id=identity.device_id if identity else None,
+            client_id=self._client_id,
+            reason=reason,
+        )
         if self._conversation:
-            identity = self._conversation.identity
-            self._broker.leave(self, identity, self._client_id)
+            self._broker.leave(self, self._conversation.identity, self._client_id)
             self._conversation.end(with_will=with_will)
         if self._transport is None:
             self._broker.forget(self)

@@ -24,7 +24,7 @@ class OutboxLimits:
 
     inflight_max: int = 100
     queue_messages_max: int = 10_000
-    queue_bytes_max: int = 8 << 20
+    queue_bytes_max: int = 2 << 20
     retained_backlog_max: int = 20_000
 
 
@@ -56,7 +56,7 @@ class MqttServerOptions:
     organization_connections_max: int = 5_000
     accept_backlog: int = 1_024
     accept_backoff_ms: int = 200
-    handshakes_max: int = 64
+    handshakes_max: int = 512
     handshake_timeout_s: float = 10.0
     connect_timeout_s: float = 10.0
     authentications_max: int = 16

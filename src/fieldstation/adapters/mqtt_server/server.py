@@ -1,6 +1,7 @@
 """The built-in MQTT 3.1.1 server: listeners, background work, and what the station asks of it."""
 
 import asyncio
+import errno
 import socket
 import ssl
 from contextlib import closing
@@ -32,6 +33,7 @@ from fieldstation.core.errors import (
 log = structlog.get_logger(__name__)
 
 DRAIN_POLL_S = 0.005
+NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 class MqttServer:
@@ -88,19 +90,30 @@ class MqttServer:
         """Load the retained messages and bind the ports. Raises ``OSError`` when one is taken."""
         for kept in await self._station.load_retained():
             self._broker.organization(kept.organization_id).space.retain(kept)
-        await self._listen(self._options.port, None)
-        if self._tls is not None:
-            await self._listen(self._options.tls_port, self._tls)
+        try:
+            await self._listen(self._options.port, None)
+            if self._tls is not None:
+                await self._listen(self._options.tls_port, self._tls)
+        except OSError:
+            self._stop_accepting()
+            raise
 
     async def _listen(self, port: int, context: ssl.SSLContext | None) -> None:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(
             self._options.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        for family, address in sorted({(entry[0], entry[4][0]) for entry in found}):
-            listener = socket.create_server(
-                (str(address), port), family=family, backlog=self._options.accept_backlog
-            )
+        addresses = sorted({(entry[0], str(entry[4][0])) for entry in found})
+        for family, address in addresses:
+            try:
+                listener = socket.create_server(
+                    (address, port), family=family, backlog=self._options.accept_backlog
+                )
+            except OSError as error:
+                # Many containers name ::1 for localhost and have no IPv6.
+                if error.errno in NO_SUCH_ADDRESS and self._listeners and len(addresses) > 1:
+                    continue
+                raise
             listener.setblocking(False)
             port = listener.getsockname()[1]
             self._listeners.append((listener, context))

@@ -22,6 +22,8 @@ class TopicSpace:
     """Everything published, retained and subscribed in one organization; nothing of any other."""
 
     def __init__(self, limits: SpaceLimits, counters: MqttCounters) -> None:
+        self.has_listeners = False
+        """Whether anybody subscribed to anything; asked for every message, so no property."""
         self._limits = limits
         self._counters = counters
         self._subscriptions: SubscriptionTree[Listener] = SubscriptionTree()
@@ -30,21 +32,20 @@ class TopicSpace:
         self._retained_messages = 0
         self._retained_bytes = 0
 
-    @property
-    def has_listeners(self) -> bool:
-        """Whether anybody subscribed to anything."""
-        return len(self._subscriptions) > 0
-
     def subscribe(self, listener: Listener, topic_filter: str, qos: int) -> None:
         """Add a subscription or change its QoS."""
         self._subscriptions.add(listener, topic_filter, qos)
-        self._matches.clear()
+        self._changed()
 
     def unsubscribe(self, listener: Listener, topic_filters: Iterable[str]) -> None:
         """Remove subscriptions, existing or not."""
         for topic_filter in topic_filters:
             self._subscriptions.remove(listener, topic_filter)
+        self._changed()
+
+    def _changed(self) -> None:
         self._matches.clear()
+        self.has_listeners = len(self._subscriptions) > 0
 
     def forward(self, topic: str, payload: bytes, *, qos: int) -> int:
         """Offer a message to every session that subscribed to its topic.

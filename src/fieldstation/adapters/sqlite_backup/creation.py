@@ -40,11 +40,12 @@ class BackupAbandonedError(Exception):
 async def create_backup(
     *, station_db: Path, telemetry_db: Path, output: Path, clock: Clock
 ) -> dict[str, Any]:
-    """Copy both files as they are now into ``output/fieldstation-<time>/``; return its path and manifest.
+    """Copy both files into ``output/fieldstation-<time>/``; return its path and manifest.
 
-    Everything committed before the call is in it. Only reads the originals, in a thread of its own; cancelling stops
-    it within one step of the copy. Raises ``NotFound`` (no station there), ``Conflict`` (there is a backup of this very
-    second) and ``Busy`` (no room, or the output cannot be written); then nothing is left behind.
+    Everything committed before the call is in it. Only reads the originals, in a thread of its own;
+    cancelling stops it within one step of the copy. Raises ``NotFound`` (no station there),
+    ``Conflict`` (there is a backup of this very second) and ``Busy`` (no room, or the output cannot
+    be written); then nothing is left behind.
     """
     abandoned = Event()
     try:
@@ -120,8 +121,9 @@ def copy_pinned(
 ) -> None:
     """Copy all files as they were at one instant.
 
-    Readings are pinned first: whatever device they belong to is then in the station's file, which is pinned
-    microseconds later. The transactions stay open during the copy, so no commit makes it start again.
+    Readings are pinned first: whatever device they belong to is then in the station's file, which
+    is pinned microseconds later. The transactions stay open during the copy, so no commit makes it
+    start again.
     """
     with ExitStack() as stack:
         pinned = [
@@ -149,7 +151,7 @@ def copy_database(
 
     target.touch(mode=0o600)
     with closing(sqlite3.connect(target, isolation_level=None)) as copied:
-        # The file is synced once, as a whole; until it has its final name it need not survive anything.
+        # Synced once, as a whole: until it has its final name it need not survive anything.
         copied.execute("PRAGMA journal_mode=OFF")
         copied.execute("PRAGMA synchronous=OFF")
         source.backup(copied, pages=PAGES_PER_STEP, progress=go_on)

@@ -15,8 +15,8 @@ def write_file(path: Path, content: bytes) -> None:
 def sync(path: Path) -> None:
     """Force a file's content, or the names in a directory, to the disk.
 
-    Never call it for a database file that this process has open in SQLite: closing any descriptor of a file drops
-    every POSIX lock that the process holds on it.
+    Never call it for a database file that this process has open in SQLite: closing any descriptor
+    of a file drops every POSIX lock that the process holds on it.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:

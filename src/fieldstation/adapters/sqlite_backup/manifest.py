@@ -71,7 +71,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def list_backups(directory: Path) -> list[Backup | Malformed]:
-    """Return the finished backups in a directory, newest first, and what is wrong with those that are damaged."""
+    """Return the backups in a directory, newest first, or what is wrong with them."""
     found: list[Backup | Malformed] = []
     for folder in sorted(directory.glob(f"{FOLDER_PREFIX}*"), reverse=True):
         try:
@@ -88,7 +88,7 @@ def find_unfinished(directory: Path) -> list[Path]:
 
 @contextmanager
 def open_backed_up(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a file that nobody writes any more; makes no file beside it, not even for the write-ahead log."""
+    """Open a file that nobody writes any more, without making a log beside it."""
     uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
         yield connection
@@ -99,7 +99,7 @@ def read_contents(connection: sqlite3.Connection, target: str) -> Contents:
     names = [
         name
         for (name,) in connection.execute(
-            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT GLOB 'sqlite_*'"
             " ORDER BY name"
         )
     ]

@@ -25,17 +25,19 @@ def restore_backup(
 ) -> list[Path]:
     """Put the backup's files into place; return the folders into which the old ones were moved.
 
-    The caller has verified the backup and holds the lock of the data directory. Between the old ``station.db`` and the
-    new one a notice takes its place, which no station starts on: a crash in the middle leaves neither a mixture nor an
-    empty station. Run again, it finishes. The node's name moves aside as well, because a station that goes back in time
-    numbers the entries of its intake log anew, and live clients must not take them for those that they have seen.
-    Raises ``Conflict`` (a station is there and not ``force``) and ``Busy`` (no room, no right to write).
+    The caller has verified the backup and holds the lock of the data directory. Between the old
+    ``station.db`` and the new one a notice takes its place, which no station starts on: a crash in
+    the middle leaves neither a mixture nor an empty station. Run again, it finishes. The node's
+    name moves aside as well: a station that goes back in time numbers the entries of its intake log
+    anew, and live clients must not take them for those that they have seen. Raises ``Conflict`` (a
+    station is there and not ``force``) and ``Busy`` (no room, no right to write).
     """
     files = {"station.db": station_db, "telemetry.db": telemetry_db}
     old = [*existing(files.values()), *(file for file in [node_file] if file.exists())]
     if not force and any(file != node_file for file in old):
         raise Conflict(
-            f"A station exists already: {old[0]}. With --force its files are moved aside, not deleted."
+            f"A station exists already: {old[0]}."
+            " With --force its files are moved aside, not deleted."
         )
     aside = f"replaced-{now:%Y%m%dT%H%M%SZ}"
     staged: dict[str, Path] = {}
@@ -91,9 +93,10 @@ def stage(backup: Path, staged: dict[str, Path]) -> None:
 
 
 def move_aside(old: Sequence[Path], *, station_db: Path, aside: str) -> list[Path]:
-    """Move the old files into a folder beside each; leave the notice where the station's database was.
+    """Move the old files into a folder beside each; leave the notice in place of the station's.
 
-    They get their second name before any of them loses its first one, so that a log never parts from its database.
+    They get their second name before any of them loses its first one, so that a log never parts
+    from its database.
     """
     folders = list(dict.fromkeys(file.parent / aside for file in old))
     for folder in folders:

@@ -69,11 +69,14 @@ def content_faults(
 ) -> Iterator[str]:
     if found.schema_revision not in known_revisions:
         yield (
-            f"{name} has schema {found.schema_revision or 'without a revision'}, which this version does not know;"
+            f"{name} has schema {found.schema_revision}, which this version does not know;"
             " install the version of Fieldstation that made the backup, or a newer one."
         )
     if found.schema_revision != expected.schema_revision:
-        yield f"{name} has schema {found.schema_revision}, the manifest says {expected.schema_revision}."
+        yield (
+            f"{name} has schema {found.schema_revision},"
+            f" the manifest says {expected.schema_revision}."
+        )
     for table in sorted(found.rows.keys() | expected.rows.keys()):
         rows, wanted = found.rows.get(table, 0), expected.rows.get(table, 0)
         if rows != wanted:

@@ -97,9 +97,9 @@ TheDesk = Annotated[Desk, Depends(the_desk)]
 
 
 def require(*scopes: str) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency that gives the caller if they have one of the scopes (with none named: any caller).
+    """Return a dependency that gives the caller if they have one of the scopes; any caller for none.
 
-    Raises ``Unauthenticated``, ``Forbidden`` or, for a foreign organization in X-Organization, ``NotFound``.
+    Raises ``Unauthenticated``, ``Forbidden`` or, for a foreign X-Organization, ``NotFound``.
     """
 
     async def caller(
@@ -257,7 +257,10 @@ async def principal_from_connection(
 
 
 def token_from_headers(headers: Headers) -> str | None:
-    """Return the bearer token; None without an Authorization header. Raises ``Unauthenticated`` for another scheme."""
+    """Return the bearer token; None without an Authorization header.
+
+    Raises ``Unauthenticated`` for another scheme.
+    """
     value = headers.get("authorization")
     if value is None:
         return None
@@ -268,7 +271,7 @@ def token_from_headers(headers: Headers) -> str | None:
 
 
 def origin_allowed(headers: Headers, settings: Settings) -> bool:
-    """Tell whether the Origin header names this station or a configured origin; without the header it does not."""
+    """Tell whether there is an Origin header that names this station or a configured origin."""
     origin = headers.get("origin")
     if origin is None:
         return False
@@ -307,5 +310,8 @@ CookieRefreshToken = Annotated[str | None, Depends(cookie_refresh_token)]
 async def redeem_ticket(
     database: Database, ticket: str, *, clock: Clock, peer: str | None = None
 ) -> Caller:
-    """Exchange a ticket, once, for the caller who asked for it. Raises ``Unauthenticated`` or ``Busy``."""
+    """Exchange a ticket, once, for the caller who asked for it.
+
+    Raises ``Unauthenticated`` or ``Busy``.
+    """
     return await tickets.redeem(database, ticket, clock=clock, peer=peer)

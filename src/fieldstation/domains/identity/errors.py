@@ -56,7 +56,7 @@ def session_required() -> Forbidden:
 
 def foreign_origin() -> Forbidden:
     return Forbidden(
-        "A write with the session cookie needs an Origin header that names this station or a configured origin.",
+        "A write with the session cookie needs an Origin that is this station's or configured.",
         code="csrf_failed",
     )
 

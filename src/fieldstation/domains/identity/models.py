@@ -86,7 +86,7 @@ class ApiKey(Base):
 
 
 class RefreshToken(Base):
-    """One link of a session's chain of refresh tokens: used once, then replaced by the next of its family."""
+    """One link in a session's chain of refresh tokens: used once, then replaced by the next."""
 
     __tablename__ = "refresh_token"
 
@@ -104,7 +104,7 @@ class RefreshToken(Base):
 
 
 class SocketTicket(Base):
-    """What a caller may do, for whoever brings the ticket first; the row goes when it is redeemed."""
+    """What a caller may do, for whoever brings the ticket first; redeeming deletes the row."""
 
     __tablename__ = "socket_ticket"
 
@@ -125,7 +125,7 @@ class SocketTicket(Base):
 
 
 class Revocation(Base):
-    """A subject whose credentials ended (or facts changed) at an instant; every node reads these rows."""
+    """A subject whose credentials ended (or facts changed); every node reads these rows."""
 
     __tablename__ = "revocation"
 

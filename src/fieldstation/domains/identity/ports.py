@@ -11,7 +11,10 @@ class Quota(Protocol):
     async def check(
         self, session: Session, organization_id: str, metric: str, *, adding: int
     ) -> None:
-        """Return if ``adding`` more fit. Raises ``QuotaExceeded`` with members metric, limit, used."""
+        """Return if ``adding`` more fit.
+
+        Raises ``QuotaExceeded`` with members metric, limit, used.
+        """
         ...
 
 
@@ -25,12 +28,13 @@ class UnlimitedQuota:
 
 
 class PasswordHasher(Protocol):
-    """Turns passwords into hashes and back into answers; slow on purpose, so it runs in a thread."""
+    """Hashes passwords and checks them; slow on purpose, so it is called in a thread."""
 
     def hash(self, password: str) -> str:
         """Return a salted hash."""
         ...
 
-    def verify_and_update(self, password: str, hash: str) -> tuple[bool, str | None]:  # noqa: A002 - the library's name
+    # The names are the library's.
+    def verify_and_update(self, password: str, hash: str) -> tuple[bool, str | None]:  # noqa: A002
         """Return whether they match and, if the hash is of an outdated kind, its replacement."""
         ...

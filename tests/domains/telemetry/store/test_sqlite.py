@@ -4,7 +4,7 @@ import asyncio
 import resource
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,7 +32,7 @@ async def database(tmp_path: Path) -> AsyncIterator[ReadingDatabase]:
 
 
 @contextmanager
-def files_limited_to(size_bytes: int) -> Iterator[None]:
+def files_limited_to(size_bytes: int) -> Generator[None, None, None]:
     """Let no file grow beyond a size, as a full disk would."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))

@@ -2,8 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, cast
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import (
+    CursorResult,
+    Result,
+    Table,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,6 +35,11 @@ REVOCATIONS_PER_PAGE = 1_000
 
 def add(session: AsyncSession, row: Base) -> None:
     session.add(row)
+
+
+def affected(result: Result[Any]) -> int:
+    """Return how many rows an UPDATE or DELETE changed."""
+    return cast("CursorResult[Any]", result).rowcount
 
 
 # API keys
@@ -62,7 +77,7 @@ async def live_key(
 async def live_keys(
     session: AsyncSession, organization_id: str, *, subject_id: str
 ) -> Sequence[ApiKey]:
-    """Return the subject's keys that are not revoked, oldest first; their number is bounded at issue."""
+    """Return the subject's unrevoked keys, oldest first; their number is bounded at issue."""
     rows = await session.scalars(
         select(ApiKey)
         .where(
@@ -91,7 +106,7 @@ async def revoke_keys(
 
 async def note_key_uses(session: AsyncSession, uses: Sequence[tuple[str, datetime]]) -> None:
     """Write when keys were last used, ``(key id, instant)``; keys that are gone do not matter."""
-    keys = ApiKey.__table__
+    keys = cast("Table", ApiKey.__table__)
     connection = await session.connection()
     await connection.execute(
         update(keys).where(keys.c.id == bindparam("key")).values(last_used_at=bindparam("at")),
@@ -119,7 +134,7 @@ async def use_refresh_token(session: AsyncSession, token_id: str, *, now: dateti
         .values(used_at=now)
         .execution_options(synchronize_session=False)
     )
-    return used.rowcount == 1
+    return affected(used) == 1
 
 
 async def live_families(session: AsyncSession, user_id: str, *, now: datetime) -> Sequence[str]:
@@ -160,7 +175,7 @@ async def take_ticket(session: AsyncSession, ticket_id: str) -> bool:
         .where(SocketTicket.id == ticket_id)
         .execution_options(synchronize_session=False)
     )
-    return taken.rowcount == 1
+    return affected(taken) == 1
 
 
 # Revocations
@@ -273,4 +288,4 @@ async def purge(
             delete(ApiKey).where(ApiKey.revoked_at < keys_revoked_before),
         )
     ]
-    return sum(result.rowcount for result in deleted)
+    return sum(affected(result) for result in deleted)

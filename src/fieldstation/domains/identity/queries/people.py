@@ -64,7 +64,7 @@ async def users_after(session: AsyncSession, after_id: str | None, *, limit: int
 
 
 def members_of(organization_id: str, filters: Mapping[str, Any]) -> Select[User, Membership]:
-    """Select an organization's members; filters ``role``, ``is_active`` and ``q`` (part of a name)."""
+    """Select an organization's members; filters ``role``, ``is_active``, ``q`` (part of a name)."""
     statement = (
         select(User, Membership)
         .join(Membership, Membership.user_id == User.id)

@@ -11,7 +11,7 @@ SECONDS_PER_DAY = 86_400
 
 
 def set_cookies(response: Response, tokens: TokensRead, settings: Settings) -> None:
-    """Scripts cannot read the cookies, other sites' forms do not send them, browsers keep them until they expire."""
+    """Set cookies that scripts cannot read and other sites' forms do not send."""
     secure = settings.station.environment == "production"
     response.set_cookie(
         SESSION_COOKIE,

@@ -64,7 +64,7 @@ async def replace_organization(
     status_code=status.HTTP_204_NO_CONTENT,
 )
 async def delete_organization(db: Db, caller: Deleter, clock: TheClock) -> None:
-    """Delete the organization with its memberships and keys; refused while it still owns devices."""
+    """Delete the organization, its memberships and keys; refused while it still owns devices."""
     await organizations.delete_organization(db, caller, now=clock.now())
 
 

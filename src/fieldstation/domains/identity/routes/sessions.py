@@ -55,6 +55,7 @@ async def register(
     dependencies=[Depends(unstored), Depends(session_cookies_from_here)],
 )
 async def login(
+    *,
     form: LoginRequest,
     desk: TheDesk,
     settings: TheSettings,
@@ -64,7 +65,7 @@ async def login(
 ) -> TokensRead:
     """Exchange e-mail or username and password for tokens.
 
-    An unknown name and a wrong password get the same answer; ten failures lock the account for a while.
+    An unknown name and a wrong password get the same answer; ten failures lock for a while.
     """
     tokens = await sessions.log_in(
         desk, login=form.login, password=form.password.get_secret_value(), peer=peer
@@ -90,6 +91,7 @@ async def token(form: Annotated[TokenForm, Form()], desk: TheDesk, peer: Peer) -
 
 @router.post("/refresh", summary="Renew the tokens", dependencies=[Depends(unstored)])
 async def refresh(
+    *,
     desk: TheDesk,
     settings: TheSettings,
     cookie_token: CookieRefreshToken,

@@ -34,6 +34,7 @@ OrganizationAdmin = Annotated[Caller, Depends(require("org:admin"))]
 
 @router.get("", summary="List the organization's users")
 async def list_users(
+    *,
     db: ReadDb,
     caller: OrganizationReader,
     page: Page,
@@ -79,7 +80,7 @@ async def read_user(user_id: str, db: ReadDb, caller: OrganizationReader) -> Use
 async def replace_user(
     user_id: str, form: UserReplace, caller: OrganizationAdmin, desk: TheDesk
 ) -> UserRead:
-    """Set everything about a user; profile and activity only of accounts that this organization manages."""
+    """Set everything about a user; only the role, unless this organization manages the account."""
     return await members.update_user(desk, caller, user_id, form.model_dump())
 
 
@@ -87,7 +88,7 @@ async def replace_user(
 async def update_user(
     user_id: str, form: UserUpdate, caller: OrganizationAdmin, desk: TheDesk
 ) -> UserRead:
-    """Change what is given; profile, password and activity only of accounts that this organization manages."""
+    """Change what is given; only the role, unless this organization manages the account."""
     changes = form.model_dump(exclude_unset=True)
     return await members.update_user(desk, caller, user_id, changes)
 

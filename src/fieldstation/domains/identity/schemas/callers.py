@@ -20,7 +20,7 @@ class Role(StrEnum):
 
     @property
     def rank(self) -> int:
-        """Return the place in the order of roles; a higher one may do everything that a lower one may."""
+        """Return the place among the roles; a higher one may do all that a lower one may."""
         return RANKS[self]
 
 
@@ -117,8 +117,8 @@ class Principal:
 class Caller:
     """A principal acting in one organization.
 
-    ``subjects`` are the ids whose revocation ends this caller; ``full`` marks a user's own session that carries all
-    of their scopes (no API key, no narrowed token).
+    ``subjects`` are the ids whose revocation ends this caller; ``full`` marks a user's own session
+    that carries all of their scopes (no API key, no narrowed token).
     """
 
     organization_id: str
@@ -141,7 +141,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A signed-in user outside of any organization: their profile, sessions and list of organizations."""
+    """A signed-in user outside of any organization: for their profile, sessions and memberships."""
 
     user_id: str
     principal: Principal
@@ -149,7 +149,7 @@ class Account:
 
 
 def role_scopes(role: Role, *, superuser: bool, narrowed: frozenset[str] | None) -> frozenset[str]:
-    """Return the scopes of a role, with the superuser's own, cut to what the token was narrowed to."""
+    """Return the scopes of a role and of superusers, cut to what the token is narrowed to."""
     scopes = ROLE_SCOPES[role] | {SYSTEM_SCOPE} if superuser else ROLE_SCOPES[role]
     return scopes if narrowed is None else scopes & narrowed
 

@@ -104,7 +104,7 @@ class RegisterRequest(Input):
 
 
 class UserCreate(Input):
-    """A new account that the organization manages; without a password one is made and shown once."""
+    """A new account that the organization manages; without a password, one is made up."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -89,7 +89,7 @@ async def create_user(
     superuser: bool = False,
     password: str | None = None,
 ) -> tuple[AccountRead, str]:
-    """Make an account from the command line; return it with its password, generated if none is given.
+    """Make an account from the command line; return it and its password, generated if not given.
 
     Raises ``Conflict`` for a taken name, ``Invalid``, ``NotFound`` for the organization.
     """
@@ -126,7 +126,7 @@ async def set_password(
     clock: Clock,
     password: str | None = None,
 ) -> str:
-    """Give an account a new password from the command line, ending its sessions; return the password.
+    """Set a password from the command line, ending the account's sessions; return the password.
 
     Raises ``NotFound``, ``Invalid``.
     """
@@ -152,7 +152,10 @@ async def list_users(
 
 
 async def me(session: Session, account: Account) -> MeRead:
-    """Return the signed-in user with their organizations. Raises ``Unauthenticated`` if they are gone."""
+    """Return the signed-in user with their organizations.
+
+    Raises ``Unauthenticated`` if they are gone.
+    """
     user = await own_user(session, account)
     standings = [
         StandingRead(

@@ -1,4 +1,4 @@
-"""Tells whom a token stands for: from memory when it was seen before, otherwise from the database."""
+"""Tells whom a token stands for: from memory if it was seen before, else from the database."""
 
 import hashlib
 from collections import OrderedDict
@@ -33,7 +33,8 @@ ORGANIZATIONS_PER_USER_MAX = 50
 class Authenticator:
     """Resolves tokens to principals.
 
-    Remembers up to ``principals_max`` by the SHA-256 of their token and drops the least recently used beyond that.
+    Remembers up to ``principals_max`` by the SHA-256 of their token; beyond that it drops the least
+    recently used.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Authenticator:
     async def authenticate(self, token: str) -> Principal:
         """Return whom a JWT, user key or device key stands for.
 
-        Raises ``Unauthenticated`` (the same sentence whatever is wrong) or ``Busy`` when the database is away.
+        Raises ``Unauthenticated`` (the same sentence whatever is wrong) or ``Busy``.
         """
         known = self.cached(token)
         if known is not None:
@@ -91,7 +92,7 @@ class Authenticator:
         return principal
 
     def forget(self, subject: str) -> None:
-        """Drop every remembered principal that depends on the subject; one being loaded is loaded again."""
+        """Drop every principal that depends on the subject; one being loaded is loaded again."""
         for heard in self._loading.values():
             heard.add(subject)
         for key in tuple(self._by_subject.get(subject, ())):
@@ -99,8 +100,9 @@ class Authenticator:
 
     def take_key_uses(self) -> dict[str, datetime]:
         """Return ``{key id: last use}`` since the last call."""
-        uses, self._key_uses_us = self._key_uses_us, {}
-        return {key_id: us_to_instant(at_us) for key_id, at_us in uses.items()}
+        uses = {key_id: us_to_instant(at_us) for key_id, at_us in self._key_uses_us.items()}
+        self._key_uses_us.clear()
+        return uses
 
     async def _load(self, token: str) -> Principal:
         now = self._clock.now()

@@ -37,7 +37,7 @@ async def note_key_uses(database: Database, uses: Mapping[str, datetime]) -> Non
 
 
 async def purge(database: Database, *, now: datetime, settings: AuthSettings) -> int:
-    """Delete what can no longer matter; a revocation outlives every token that it ended by a day."""
+    """Delete what can no longer matter; a revocation outlives the tokens that it ended by a day."""
     access_lifetime = timedelta(minutes=settings.access_token_expire_minutes)
     async with database.transaction() as session:
         return await queries.purge(

@@ -22,6 +22,7 @@ from fieldstation.domains.identity.schemas.credentials import (
     ApiKeyIssued,
     ApiKeyRead,
 )
+from fieldstation.domains.identity.service.organizations import last_id
 from fieldstation.domains.identity.service.revocations import revoke
 from fieldstation.domains.identity.service.tokens import digest_of, new_secret
 from fieldstation.web.pagination import Listed, PageRequest, cut_page
@@ -45,7 +46,8 @@ async def issue_key(
 ) -> tuple[ApiKeyRead, str]:
     """Return the new key and its secret, which nobody can read again.
 
-    ``subject_id`` is the user's or device's id. Raises ``Conflict`` at 25 live keys, ``Invalid`` for a past expiry.
+    ``subject_id`` is the user's or device's id. Raises ``Conflict`` at 25 live keys, ``Invalid`` for
+    a past expiry.
     """
     if expires_at is not None and expires_at <= now:
         raise Invalid("expires_at: must be in the future.", code="expired")
@@ -110,7 +112,7 @@ async def revoke_key(
 async def revoke_subject(
     session: Session, organization_id: str, *, subject_id: str, now: datetime
 ) -> None:
-    """End every key of a user in this organization or of a device, and every caller with this id as subject.
+    """End every key of a user here, or of a device, and every caller that has this id as a subject.
 
     The one who deletes the subject writes the audit row.
     """
@@ -129,8 +131,8 @@ async def list_personal_keys(
 ) -> Listed[ApiKeyRead]:
     """Return the calling user's own keys for this organization, oldest first."""
     keys = await list_keys(session, caller.organization_id, subject_id=caller.user_id or "")
-    after = page.after(str)
-    rest = [key for key in keys if after is None or key.id > after[0]]
+    after_id = last_id(page)
+    rest = [key for key in keys if after_id is None or key.id > after_id]
     kept, cursor = cut_page(rest, page, lambda key: (key.id,))
     return Listed(items=kept, next_cursor=cursor, total=len(keys) if page.include_total else None)
 
@@ -138,7 +140,7 @@ async def list_personal_keys(
 async def issue_personal_key(
     session: Session, caller: Caller, form: ApiKeyCreate, *, now: datetime
 ) -> ApiKeyIssued:
-    """Give the calling user a key of their own in this organization, with scopes they have themselves.
+    """Give the calling user a key for this organization, with scopes that they have themselves.
 
     Raises ``Invalid`` for a scope that does not exist, ``Forbidden`` for one that the caller lacks.
     """

@@ -33,6 +33,7 @@ from fieldstation.domains.identity.service.accounts import (
 )
 from fieldstation.domains.identity.service.desk import Desk
 from fieldstation.domains.identity.service.organizations import (
+    last_id,
     leave_room,
     refuse_without_owner,
 )
@@ -49,7 +50,7 @@ from fieldstation.web.pagination import Listed, PageRequest, cut_page
 async def list_users(
     session: Session, caller: Caller, page: PageRequest, *, filters: Mapping[str, Any]
 ) -> Listed[UserRead]:
-    """Return the organization's users in the order of their ids; filters ``role``, ``is_active``, ``q``."""
+    """Return the organization's users by id; filters ``role``, ``is_active``, ``q``."""
     kept, cursor, total = await page_of_members(session, caller, page, filters=filters)
     return Listed(items=[user_read(*item) for item in kept], next_cursor=cursor, total=total)
 
@@ -63,11 +64,10 @@ async def list_members(session: Session, caller: Caller, page: PageRequest) -> L
 async def page_of_members(
     session: Session, caller: Caller, page: PageRequest, *, filters: Mapping[str, Any]
 ) -> tuple[list[people.Member], str | None, int | None]:
-    after = page.after(str)
     rows = await people.members(
         session,
         caller.organization_id,
-        after_id=after and after[0],
+        after_id=last_id(page),
         limit=page.limit + 1,
         filters=filters,
     )
@@ -86,11 +86,12 @@ async def read_user(session: Session, caller: Caller, user_id: str) -> UserRead:
 async def create_user(desk: Desk, caller: Caller, form: UserCreate, *, quota: Quota) -> UserCreated:
     """Make an account that the caller's organization manages.
 
-    Raises ``Conflict`` for a taken name, ``Forbidden`` for a role above the caller's, ``QuotaExceeded``.
+    Raises ``Conflict`` for a taken name, ``Forbidden`` for a role above the caller's,
+    ``QuotaExceeded``, ``Invalid``, ``Busy``.
     """
     refuse_above(caller, form.role)
-    given = form.password and form.password.get_secret_value()
-    password = given if given is not None else generated_password()
+    given = form.password
+    password = generated_password() if given is None else given.get_secret_value()
     check_new_password(password, form.email, form.username)
     password_hash = await desk.passwords.hash(password)
     async with desk.database.transaction() as session:
@@ -142,8 +143,8 @@ async def add_member(
 ) -> MemberRead:
     """Make an existing user a member.
 
-    Raises ``Invalid`` for an unknown user, ``Forbidden`` for a role above the caller's, ``Conflict``,
-    ``QuotaExceeded``.
+    Raises ``Invalid`` for an unknown user, ``Forbidden`` for a role above the caller's,
+    ``Conflict``, ``QuotaExceeded``.
     """
     refuse_above(caller, form.role)
     if form.user_id is not None:
@@ -164,7 +165,10 @@ async def add_member(
 async def replace_member(
     session: Session, caller: Caller, user_id: str, role: Role, *, now: datetime
 ) -> MemberRead:
-    """Give a member another role. Raises ``NotFound``, ``Forbidden``, ``Conflict`` for the last owner."""
+    """Give a member another role.
+
+    Raises ``NotFound``, ``Forbidden``, ``Conflict`` for the last owner.
+    """
     user, membership = await member_of(session, caller, user_id)
     refuse_above(caller, Role(membership.role))
     await change_role(session, caller, membership, role, now=now)

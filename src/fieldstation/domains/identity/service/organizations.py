@@ -37,9 +37,8 @@ async def list_organizations(
     ids = [
         item.organization_id for item in account.principal.standings if "org:read" in item.scopes
     ]
-    after = page.after(str)
     rows = await people.organizations_among(
-        session, ids, after_id=after and after[0], limit=page.limit + 1
+        session, ids, after_id=last_id(page), limit=page.limit + 1
     )
     kept, cursor = cut_page(rows, page, lambda row: (row.id,))
     return Listed(
@@ -52,7 +51,10 @@ async def list_organizations(
 async def create_organization(
     session: Session, account: Account, form: OrganizationCreate, *, now: datetime
 ) -> OrganizationRead:
-    """Make an organization that the user owns. Raises ``Conflict``: slug taken, or 50 organizations."""
+    """Make an organization that the user owns.
+
+    Raises ``Conflict``: slug taken, or 50 organizations.
+    """
     await leave_room(session, account.user_id)
     row = await add_organization(
         session,
@@ -132,7 +134,10 @@ async def add_organization(
     now: datetime,
     slug: str | None = None,
 ) -> Organization:
-    """Insert an organization with its first owner. Raises ``Conflict`` when a given slug is taken."""
+    """Insert an organization with its first owner.
+
+    Raises ``Conflict`` when a given slug is taken.
+    """
     row = Organization(
         id=new_id(),
         name=name,
@@ -159,6 +164,12 @@ async def add_organization(
         now=now,
     )
     return row
+
+
+def last_id(page: PageRequest) -> str | None:
+    """Return the id that the page before ended with, of a list in the order of ids."""
+    after = page.after(str)
+    return None if after is None else str(after[0])
 
 
 async def leave_room(session: Session, user_id: str) -> None:

@@ -33,7 +33,9 @@ T = TypeVar("T")
 class OldBcryptHasher(BcryptHasher):
     """Verifies hashes of earlier systems, which looked at the first 72 bytes only."""
 
-    def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002 - the library's name
+    # The names are the library's, and typing.override came with Python 3.12.
+    # pyrefly: ignore[missing-override-decorator]
+    def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002
         encoded = password.encode() if isinstance(password, str) else password
         return super().verify(encoded[:BCRYPT_BYTES_MAX], hash)
 
@@ -58,7 +60,10 @@ class Verdict:
 
 
 class Passwords:
-    """Works on at most ``passwords_hashing_max`` at a time; with ``passwords_waiting_max`` in line, the next is ``Busy``."""
+    """Works on at most ``passwords_hashing_max`` passwords at a time, in threads.
+
+    With ``passwords_waiting_max`` more in line, the next is ``Busy``.
+    """
 
     def __init__(
         self,
@@ -78,7 +83,10 @@ class Passwords:
         return await self._in_thread(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, stored_hash: str | None) -> Verdict:
-        """Check a password; without a hash (no such user) do the same work and say no. Raises ``Busy``."""
+        """Check a password; without a hash (no such user) do the same work and say no.
+
+        Raises ``Busy``.
+        """
         return await self._in_thread(lambda: self._check(password, stored_hash))
 
     def _check(self, password: str, stored_hash: str | None) -> Verdict:
@@ -101,7 +109,10 @@ class Passwords:
 
 
 def check_new_password(password: str, *own_names: str | None) -> None:
-    """Return if the password may be used. Raises ``Invalid`` when it is short, common or the user's own name."""
+    """Return if the password may be used.
+
+    Raises ``Invalid`` when it is short, common or the user's own name.
+    """
     if len(password) < PASSWORD_CHARACTERS_MIN:
         raise refused(f"must have at least {PASSWORD_CHARACTERS_MIN} characters")
     folded = password.casefold()
@@ -120,7 +131,7 @@ def refused(reason: str) -> Invalid:
 
 
 def base_forms(folded: str) -> set[str]:
-    """Return what people started from: without digits and marks at the ends, and with letters for look-alikes."""
+    """Return what people started from: without digits at the ends, with letters for look-alikes."""
     plain = folded.translate(LOOK_ALIKES)
     forms = {
         folded,
@@ -144,6 +155,6 @@ def trim(text: str) -> str:
 
 @cache
 def common_passwords() -> frozenset[str]:
-    """Return the bundled list: whole passwords and the words that common ones are made from, in lower case."""
+    """Return the bundled list: common passwords and the words they are made from, in lower case."""
     listed = resources.files("fieldstation.domains.identity").joinpath(COMMON_PASSWORDS_FILE)
     return frozenset(listed.read_text(encoding="utf-8").split("\n")) - {""}

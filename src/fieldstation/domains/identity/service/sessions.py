@@ -64,7 +64,10 @@ async def log_in(
 
 
 def narrowed_scopes(scope: str) -> list[str] | None:
-    """Read the OAuth2 form's scope; empty means all. Raises ``Invalid`` for a scope that does not exist."""
+    """Read the OAuth2 form's scope; empty means all.
+
+    Raises ``Invalid`` for a scope that does not exist.
+    """
     named = sorted(set(scope.split()))
     unknown = [name for name in named if name not in USER_SCOPES]
     if unknown:
@@ -78,7 +81,9 @@ async def find_candidate(desk: Desk, login: str) -> Candidate:
         key = throttle_key(login) if user is None else user.id
         throttle = await queries.throttle(session, key)
     refuse_locked(throttle, desk.clock.now())
-    return Candidate(key, user and user.id, user and user.password_hash)
+    if user is None:
+        return Candidate(key, None, None)
+    return Candidate(key, user.id, user.password_hash)
 
 
 def throttle_key(login: str) -> str:
@@ -93,7 +98,7 @@ def refuse_locked(throttle: LoginThrottle | None, now: datetime) -> None:
 
 
 async def record_failure(desk: Desk, key: str) -> None:
-    """Count a failed login; from the tenth on each locks the account, twice as long as the one before."""
+    """Count a failed login; from the tenth on each locks, twice as long as the one before."""
     for attempt in range(FAILURE_WRITES_MAX):
         try:
             async with desk.database.transaction() as session:
@@ -228,7 +233,7 @@ async def rotate(session: Session, desk: Desk, token_hash: str) -> TokensRead:
 async def handle_reuse(
     desk: Desk, token_hash: str, *, arrived_at: datetime, peer: str | None
 ) -> None:
-    """End the family of a token that came after its exchange; one that came before it lost a race."""
+    """End the family of a token that came after its exchange; before it, it only lost a race."""
     async with desk.database.transaction() as session:
         found = await queries.refresh_token(session, token_hash)
         if found is None or found.used_at is None or arrived_at < found.used_at:
@@ -247,7 +252,10 @@ async def handle_reuse(
 
 
 async def log_out(session: Session, account: Account, *, now: datetime) -> None:
-    """End this session: its refresh tokens and this access token. Raises ``Forbidden`` for an API key."""
+    """End this session: its refresh tokens and this access token.
+
+    Raises ``Forbidden`` for an API key.
+    """
     family_id, token_id = session_ids(account.principal)
     await revoke_families(session, [family_id], now=now)
     revoke(session, token_id, now=now)

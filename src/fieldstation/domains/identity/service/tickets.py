@@ -40,7 +40,7 @@ def issue(session: Session, caller: Caller, *, clock: Clock, lifetime_s: int) ->
 async def redeem(database: Database, ticket: str, *, clock: Clock, peer: str | None) -> Caller:
     """Return the ticket's caller; the ticket is gone afterwards.
 
-    Raises ``Unauthenticated`` when it is unknown, used, expired or its caller was revoked meanwhile.
+    Raises ``Unauthenticated`` when it is unknown, used, expired or its caller was revoked since.
     """
     async with database.transaction() as session:
         found = await queries.ticket(session, digest_of(ticket))

@@ -40,7 +40,7 @@ class AccessClaims:
 
 
 class KeyRing:
-    """Signs with the current secret; tokens signed with a previous one stay valid until they expire."""
+    """Signs with the current secret; tokens of a previous one stay valid until they expire."""
 
     def __init__(self, current: str, previous: Sequence[str] = ()) -> None:
         keys = [signing_key(secret) for secret in (current, *previous)]
@@ -111,7 +111,10 @@ def sign_access(
 
 
 def read_access(ring: KeyRing, token: str, *, now: datetime) -> AccessClaims:
-    """Check signature, kind and times by our own clock. Raises ``Unauthenticated``, always the same."""
+    """Check signature, kind and times by our own clock.
+
+    Raises ``Unauthenticated``, always the same.
+    """
     claims = ring.verify(token)
     expires, not_before = claims["exp"], claims["nbf"]
     names = [claims["sub"], claims["jti"], claims["sid"]]
@@ -169,7 +172,7 @@ def load_key_ring(settings: Settings) -> KeyRing:
 
 
 def development_secret(data_dir: Path) -> str:
-    """Return the secret of this data directory, made on first use and readable by its owner only."""
+    """Return this data directory's secret, made on first use, readable by its owner only."""
     file = data_dir / SECRET_FILE
     try:
         data_dir.mkdir(parents=True, exist_ok=True)

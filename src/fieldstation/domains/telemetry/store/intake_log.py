@@ -10,6 +10,9 @@ from fieldstation.domains.telemetry.store.dialect import Dialect
 from fieldstation.domains.telemetry.store.entries import decode_entry
 from fieldstation.domains.telemetry.store.steps import Query, Steps
 
+# Few, because decoding them keeps the event loop on PostgreSQL.
+ENTRIES_PER_STATEMENT = 16
+
 
 def batches_after(
     dialect: Dialect, cursor: Mapping[str, int], *, batches_max: int
@@ -20,19 +23,14 @@ def batches_after(
     """
     batches: list[LoggedBatch] = []
     for node_id in (yield from _nodes()):
-        rows = yield Query(
-            dialect.finish(
-                "SELECT node_id, seq, committed_at, readings FROM intake_batch"
-                " WHERE node_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
-            ),
-            (node_id, cursor.get(node_id, 0), batches_max - len(batches)),
-        )
-        batches += [
-            LoggedBatch(node_id=node_id, seq=seq, committed_us=at_us, readings=decode_entry(packed))
-            for node_id, seq, at_us, packed in rows
-        ]
-        if len(batches) >= batches_max:
-            break
+        seq = cursor.get(node_id, 0)
+        more = True
+        while more and len(batches) < batches_max:
+            limit = min(ENTRIES_PER_STATEMENT, batches_max - len(batches))
+            block = yield from _entries_after(dialect, node_id, seq=seq, limit=limit)
+            batches += block
+            more = len(block) == limit
+            seq = block[-1].seq if block else seq
     return batches
 
 
@@ -70,6 +68,22 @@ def trim(dialect: Dialect, *, before_us: int, batches_max: int) -> Steps[int]:
         )
         gone += len(rows)
     return gone
+
+
+def _entries_after(
+    dialect: Dialect, node_id: str, *, seq: int, limit: int
+) -> Steps[list[LoggedBatch]]:
+    rows = yield Query(
+        dialect.finish(
+            "SELECT seq, committed_at, readings FROM intake_batch"
+            " WHERE node_id = $1 AND seq > $2 ORDER BY seq LIMIT $3"
+        ),
+        (node_id, seq, limit),
+    )
+    return [
+        LoggedBatch(node_id=node_id, seq=at, committed_us=at_us, readings=decode_entry(packed))
+        for at, at_us, packed in rows
+    ]
 
 
 def _nodes() -> Steps[list[str]]:

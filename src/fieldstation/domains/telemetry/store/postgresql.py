@@ -6,7 +6,7 @@ no other node writes, so exactly one reading stands.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
@@ -128,7 +128,7 @@ class PostgresqlReadingStore(SteppedStore):
                 raise Busy("Another node changes the same rows; try again.") from error
 
     @asynccontextmanager
-    async def _writing(self) -> AsyncIterator[None]:
+    async def _writing(self) -> AsyncGenerator[None, None]:
         with self._writes:
             async with self._turn:
                 self._check_open()

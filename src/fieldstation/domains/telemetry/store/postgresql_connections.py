@@ -1,7 +1,7 @@
 """Connections to a PostgreSQL server, and running steps on them on the event loop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import lru_cache
 from importlib import import_module
@@ -81,7 +81,7 @@ class Server:
         self._pool = self._writer = None
 
     @asynccontextmanager
-    async def reading(self) -> "AsyncIterator[asyncpg.Connection]":
+    async def reading(self) -> "AsyncGenerator[asyncpg.Connection, None]":
         """Lend a pooled connection."""
         if self._pool is None:
             raise Busy("The telemetry database is not open.")
@@ -122,7 +122,7 @@ class Server:
             return result
 
     @contextmanager
-    def naming_errors(self) -> Iterator[None]:
+    def naming_errors(self) -> Generator[None, None, None]:
         """Translate what passes by itself to ``Busy`` and a taken key to ``KeyTaken``."""
         driver = self._asyncpg
         try:

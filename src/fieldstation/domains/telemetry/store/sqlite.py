@@ -43,7 +43,7 @@ from fieldstation.domains.telemetry.store.steps import KeyTaken, Steps
 
 WRITES_WAITING_MAX = 64
 READS_WAITING_MAX = 256
-CHECKPOINT_PAGES = 4_000
+CHECKPOINT_PAGES = 2_000
 
 Result = TypeVar("Result")
 

@@ -1,7 +1,7 @@
 """Connections to the telemetry file, and running steps on them in the thread that called."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -69,7 +69,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection) -> Generator[None, None, None]:
     """Commit what the block wrote, or nothing of it.
 
     Also recovers from a rollback that failed earlier.
@@ -86,7 +86,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def naming_errors() -> Iterator[None]:
+def naming_errors() -> Generator[None, None, None]:
     """Translate what passes by itself to ``Busy`` and a taken key to ``KeyTaken``.
 
     The rest is ours to mend.

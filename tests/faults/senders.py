@@ -1,0 +1,210 @@
+"""Devices that keep sending, note every send and every acknowledgement, and send again what was not acknowledged."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
+
+import httpx2
+import msgspec
+
+from tests.adapters.mqtt_server.raw_client import DISCONNECT, publish_bytes
+from tests.clients import TestDevice
+from tests.faults.mqtt_link import DUPLICATE, PUBACK, MqttLink
+from tests.faults.oracle import Batch, Journal
+from tests.station_process import StationProcess
+from tests.wait_until import wait_until
+
+ANSWER_TIMEOUT_S = 40.0
+RETRY_INTERVAL_S = 0.05
+WINDOW_MESSAGES_MAX = 20
+PACKET_ID_MAX = 65_535
+
+
+class Sender(ABC):
+    """One connection of one device; what is pending survives it and is sent first on the next."""
+
+    def __init__(
+        self, station: StationProcess, device: TestDevice, journal: Journal, *, batch_readings: int
+    ) -> None:
+        self.acknowledgements = 0
+        self._station = station
+        self._device = device
+        self._journal = journal
+        self._batch_readings = batch_readings
+        self._sensor_id = f"sensor-{id(self):x}"
+        self._finishing = False
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Connect and send until the connection is lost, or until everything is settled after ``finish``."""
+
+    @property
+    @abstractmethod
+    def pending(self) -> Sequence[Batch]:
+        """What was sent and is not acknowledged, oldest first."""
+
+    def finish(self) -> None:
+        """Send nothing new; ``run`` returns when nothing is pending."""
+        self._finishing = True
+
+    def _next_batch(self) -> Batch:
+        return self._journal.write(self._device.id, self._sensor_id, self._batch_readings)
+
+
+class HttpSender(Sender):
+    """Sends one batch after the other on a connection that is kept alive."""
+
+    def __init__(
+        self, station: StationProcess, device: TestDevice, journal: Journal, *, batch_readings: int
+    ) -> None:
+        super().__init__(station, device, journal, batch_readings=batch_readings)
+        self.statuses: Counter[int] = Counter()
+        self.slowest_answer_s = 0.0
+        self._batch: Batch | None = None
+
+    @property
+    def pending(self) -> Sequence[Batch]:
+        return () if self._batch is None else (self._batch,)
+
+    async def run(self) -> None:
+        async with httpx2.AsyncClient(
+            base_url=self._station.url, headers=self._device.headers, timeout=ANSWER_TIMEOUT_S
+        ) as http:
+            again = self._batch is not None
+            while self._batch is not None or not self._finishing:
+                if self._batch is None:
+                    self._batch, again = self._next_batch(), False
+                started = time.monotonic()
+                try:
+                    answer = await http.post(
+                        self._device.readings_path,
+                        content=msgspec.json.encode(self._batch.readings()),
+                    )
+                except httpx2.TransportError:
+                    return
+                self.slowest_answer_s = max(self.slowest_answer_s, time.monotonic() - started)
+                await self._on_answer(answer, self._batch, again=again)
+                again = True
+
+    async def _on_answer(self, answer: httpx2.Response, batch: Batch, *, again: bool) -> None:
+        self.statuses[answer.status_code] += 1
+        if answer.status_code == 503:
+            assert int(answer.headers["Retry-After"]) > 0
+            retry_at = time.monotonic() + RETRY_INTERVAL_S
+            await wait_until(lambda: time.monotonic() >= retry_at)
+            return
+        assert answer.status_code == 201, f"{answer.status_code}: {answer.text[:300]}"
+        result = answer.json()
+        assert result["rejected"] == [], result
+        assert result["accepted"] + result["duplicates"] == len(batch.keys), result
+        assert again or result["duplicates"] == 0, f"duplicates of a first attempt: {result}"
+        self._journal.acknowledge(batch)
+        self._batch = None
+        self.acknowledgements += 1
+
+
+class MqttSender(Sender):
+    """Publishes with QoS 1, several messages under way; repeats the unacknowledged with DUP and their packet ids."""
+
+    def __init__(
+        self,
+        station: StationProcess,
+        device: TestDevice,
+        journal: Journal,
+        *,
+        batch_readings: int,
+        window_messages_max: int = WINDOW_MESSAGES_MAX,
+    ) -> None:
+        super().__init__(station, device, journal, batch_readings=batch_readings)
+        self.connections = 0
+        self._window_messages_max = window_messages_max
+        self._under_way: deque[tuple[int, Batch]] = deque()
+        self._packet_id = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def pending(self) -> Sequence[Batch]:
+        return [batch for _, batch in self._under_way]
+
+    def finish(self) -> None:
+        super().finish()
+        self._changed.set()
+
+    async def run(self) -> None:
+        try:
+            link = await MqttLink.open(
+                self._station.mqtt_port,
+                client_id=self._sensor_id,
+                device_id=self._device.id,
+                api_key=self._device.api_key,
+            )
+        except OSError:
+            return
+        self.connections += 1
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                writing = tasks.create_task(self._write(link), name="write")
+                await self._read(link)
+                writing.cancel()
+        finally:
+            link.close()
+
+    async def _write(self, link: MqttLink) -> None:
+        try:
+            for packet_id, batch in tuple(self._under_way):
+                frame = self._frame(packet_id, batch)
+                await link.send(bytes((frame[0] | DUPLICATE,)) + frame[1:])
+            while not self._finishing:
+                if len(self._under_way) >= self._window_messages_max:
+                    await self._wait_for_change()
+                    continue
+                self._packet_id = self._packet_id % PACKET_ID_MAX + 1
+                self._under_way.append((self._packet_id, self._next_batch()))
+                await link.send(self._frame(*self._under_way[-1]))
+            while self._under_way:
+                await self._wait_for_change()
+            await link.send(DISCONNECT)
+        except OSError:
+            return  # the reading side still has something to read, and then finds the end
+
+    async def _read(self, link: MqttLink) -> None:
+        while (packet := await link.receive()) is not None:
+            assert packet.first == PUBACK, packet
+            packet_id, batch = self._under_way.popleft()
+            assert int.from_bytes(packet.body, "big") == packet_id, "acknowledged out of order"
+            self._journal.acknowledge(batch)
+            self.acknowledgements += 1
+            self._changed.set()
+
+    async def _wait_for_change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _frame(self, packet_id: int, batch: Batch) -> bytes:
+        topic = f"devices/{self._device.id}/readings"
+        return publish_bytes(topic, msgspec.json.encode(batch.readings()), packet_id=packet_id)
+
+
+async def run_senders(
+    senders: Sequence[Sender], during: Callable[[], Awaitable[None]]
+) -> None:
+    """Let the senders send while ``during`` runs, and return when their connections are over too."""
+    async with asyncio.TaskGroup() as tasks:
+        for number, sender in enumerate(senders):
+            tasks.create_task(sender.run(), name=f"{type(sender).__name__} {number}")
+        await during()
+
+
+def acknowledged(senders: Sequence[Sender]) -> int:
+    """Count the answers that the senders got so far."""
+    return sum(sender.acknowledgements for sender in senders)
+
+
+def oldest_pending_us(senders: Sequence[Sender], journal: Journal) -> int:
+    """Return the time before which every reading is acknowledged."""
+    return min(
+        (batch.keys[0].ts_us for sender in senders for batch in sender.pending),
+        default=journal.next_us,
+    )
