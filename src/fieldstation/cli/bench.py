@@ -3,12 +3,18 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from fieldstation.core.errors import NotFound
 
-CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+NO_NAMES: list[str] = []
+CONTEXT: dict[str, Any] = {
+    "allow_extra_args": True,
+    "ignore_unknown_options": True,
+    "help_option_names": NO_NAMES,
+}
 
 
 def bench(context: typer.Context) -> None:

@@ -13,6 +13,7 @@ from fieldstation.core.clock import Clock
 from fieldstation.core.errors import Busy
 from fieldstation.db.base import ID_LENGTH, Base
 from fieldstation.db.database import Database
+from fieldstation.db.statements import rows_changed
 from fieldstation.db.types import UtcInstant
 
 log = structlog.get_logger(__name__)
@@ -92,7 +93,8 @@ class JobRunner:
     async def _lease(self, job: PeriodicJob) -> bool:
         now = self._clock.now()
         async with self._database.transaction() as session:
-            leased = await session.execute(
+            leased = await rows_changed(
+                session,
                 update(Job)
                 .where(
                     Job.name == job.name,
@@ -102,9 +104,9 @@ class JobRunner:
                 .values(
                     leased_by=self._node_id,
                     leased_until=now + timedelta(seconds=job.lease_s),
-                )
+                ),
             )
-        return leased.rowcount == 1
+        return leased == 1
 
     async def _run(self, job: PeriodicJob) -> None:
         failure: str | None = None

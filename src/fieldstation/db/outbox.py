@@ -14,6 +14,7 @@ from fieldstation.core.errors import StationError
 from fieldstation.core.ids import new_id
 from fieldstation.db.base import ID_LENGTH, Base
 from fieldstation.db.database import Database
+from fieldstation.db.statements import rows_changed
 from fieldstation.db.types import UtcInstant
 
 log = structlog.get_logger(__name__)
@@ -75,16 +76,17 @@ class OutboxRelay:
                 .limit(MESSAGES_PER_TURN_MAX)
             )
             for message in due:
-                claimed = await session.execute(
+                claimed = await rows_changed(
+                    session,
                     update(OutboxMessage)
                     .where(OutboxMessage.id == message.id, OutboxMessage.due_at == message.due_at)
                     .values(
                         due_at=now + timedelta(seconds=LEASE_S),
                         attempts=OutboxMessage.attempts + 1,
                     )
-                    .execution_options(synchronize_session=False)
+                    .execution_options(synchronize_session=False),
                 )
-                if claimed.rowcount == 1:
+                if claimed == 1:
                     leased.append(message)
         return leased
 

@@ -35,7 +35,7 @@ class HotRoutes:
             for router, prefix in routers
             for route in router.routes
             if isinstance(route, HotRoute)
-            for method in route.methods
+            for method in route.methods or ()
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

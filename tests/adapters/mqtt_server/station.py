@@ -92,8 +92,6 @@ class MemoryStation:
         topic: str,
         payload: bytes,
         receipt: Receipt,
-        *,
-        qos: int,  # noqa: ARG002 - the port names it
     ) -> Verdict:
         if not self.may_publish(identity, topic):
             return Verdict.DENIED

@@ -51,7 +51,6 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-@pytest.mark.usefixtures("anyio_backend")
 async def url(address: str) -> str:
     """Return the address of a database with empty tables."""
     await make_tables(address)

@@ -75,8 +75,9 @@ async def test_two_organizations_of_one_name_get_two_slugs(station: Station) -> 
         ({"email": "other@example.org", "username": "ADA"}, "username_taken"),
     ],
 )
+@pytest.mark.usefixtures("ada")
 async def test_taken_names_are_a_conflict(
-    station: Station, ada: Person, fields: dict[str, str], code: str
+    station: Station, fields: dict[str, str], code: str
 ) -> None:
     body = {"password": PASSWORD, **fields}
     refusal(await station.client().post("/api/v1/auth/register", json=body), 409, code)
@@ -119,7 +120,8 @@ async def test_registration_can_be_closed(url: str) -> None:
         assert station.hasher.hashed == 1
 
 
-async def test_profile_is_changed_by_its_user(station: Station, ada: Person, eve: Person) -> None:
+@pytest.mark.usefixtures("eve")
+async def test_profile_is_changed_by_its_user(station: Station, ada: Person) -> None:
     body = {"full_name": "Ada King", "username": None, "email": "ADA@example.net"}
     me = expect(await ada.client.patch("/api/v1/users/me", json=body), 200)
     assert (me["full_name"], me["username"], me["email"]) == ("Ada King", None, "ADA@example.net")

@@ -187,7 +187,8 @@ async def store_hash(station: Station, person: Person, password_hash: str) -> No
         )
 
 
-async def test_form_login_narrows_the_session_for_good(station: Station, ada: Person) -> None:
+@pytest.mark.usefixtures("ada")
+async def test_form_login_narrows_the_session_for_good(station: Station) -> None:
     form = {"username": "ada", "password": PASSWORD, "scope": "telemetry:read devices:read"}
     tokens = expect(await station.client().post("/api/v1/auth/token", data=form), 200)
     assert tokens["scope"] == "devices:read telemetry:read"
@@ -209,7 +210,8 @@ async def test_form_login_narrows_the_session_for_good(station: Station, ada: Pe
     expect(await client.post("/api/v1/auth/logout"), 204)
 
 
-async def test_form_login_names_an_unknown_scope(station: Station, ada: Person) -> None:
+@pytest.mark.usefixtures("ada")
+async def test_form_login_names_an_unknown_scope(station: Station) -> None:
     form = {"username": "ada", "password": PASSWORD, "scope": "everything"}
     answer = await station.client().post("/api/v1/auth/token", data=form)
     refusal(answer, 422, "unknown_scope")

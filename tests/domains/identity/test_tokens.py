@@ -26,7 +26,6 @@ from fieldstation.domains.identity.service.tokens import (
 from tests.domains.identity.stations import (
     SECRET,
     START,
-    Person,
     Station,
     expect,
     make_settings,
@@ -174,7 +173,7 @@ async def test_no_credential_is_refused(station: Station) -> None:
 
 
 @pytest.mark.anyio
-async def test_token_of_a_user_who_is_gone_is_refused(station: Station, ada: Person) -> None:
+async def test_token_of_a_user_who_is_gone_is_refused(station: Station) -> None:
     token = jwt.encode(
         claims_of(sub="0198c0de-7a3b-7c11-9b51-3f5a6f2f6a01"),
         KEY,

@@ -103,7 +103,7 @@ class Conversation:
         if packet.qos > 1:
             raise ProtocolError("QoS 2 is not offered; publish with QoS 1")
         verdict = self._station_publish(
-            self.identity, packet.topic, packet.payload, self.acknowledger, qos=packet.qos
+            self.identity, packet.topic, packet.payload, self.acknowledger
         )
         if verdict is TAKEN:
             self._counters.messages_received += 1

@@ -86,7 +86,7 @@ class MqttStation(Protocol):
         ...
 
     def publish(
-        self, identity: MqttIdentity, topic: str, payload: bytes, receipt: Receipt, *, qos: int
+        self, identity: MqttIdentity, topic: str, payload: bytes, receipt: Receipt
     ) -> Verdict:
         """Take one message; synchronous, a few microseconds, called in arrival order for each connection."""
         ...

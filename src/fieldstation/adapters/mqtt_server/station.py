@@ -1,7 +1,7 @@
 """The station behind the MQTT server: whom it knows, which topics mean something, where messages go."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -48,7 +48,8 @@ SHARED_TOPICS = ("sensors/", "system/")
 NODE_RED_STATUS = "nodered/status"
 RETRY_S = 0.5
 
-StartTask = Callable[[Awaitable[None], str], None]
+StartTask = Callable[[Coroutine[Any, Any, None], str], None]
+Take = Callable[[DeviceSeries, str, bytes, Receipt], Verdict]
 
 
 class StationDoor:
@@ -76,6 +77,10 @@ class StationDoor:
         self._revoke = revoke
         self._gateways: dict[str, DeviceSeries] = {}
         self._in_work: dict[str, list[Callable[[], None]]] = {}
+        self._own_topics: dict[str, Take] = {
+            "/readings": self._take_readings,
+            "/heartbeat": self._take_heartbeat,
+        }
         self._next_wakers: list[Callable[[], None]] | None = None
 
     async def authenticate(self, credentials: MqttCredentials) -> MqttIdentity:
@@ -104,39 +109,36 @@ class StationDoor:
         )
 
     def publish(
-        self, identity: MqttIdentity, topic: str, payload: bytes, receipt: Receipt, *, qos: int
+        self, identity: MqttIdentity, topic: str, payload: bytes, receipt: Receipt
     ) -> Verdict:
         device_id = identity.device_id
         if device_id is None:
             return self._publish_as_user(identity, topic, payload, receipt)
         end = OWN_TOPIC_START + len(device_id)
         if topic.startswith("devices/") and topic[OWN_TOPIC_START:end] == device_id:
-            what = topic[end:]
-            if what == "/readings":
-                device = self._catalog.cached(device_id)
-                if device is None:
-                    return self._load_again(identity.organization_id, device_id)
-                return self._take_readings(device, topic, payload, receipt)
-            if what == "/heartbeat":
-                return self._take_heartbeat(identity, device_id, topic, payload, receipt)
-            return Verdict.PASSED if what.startswith("/") else Verdict.DENIED
-        if topic.startswith("sensors/"):
-            device = self._catalog.cached(device_id)
-            if device is None:
-                return self._load_again(identity.organization_id, device_id)
-            return self._take_sensor(device, topic, payload, receipt)
-        if topic == NODE_RED_STATUS or topic.startswith("system/"):
-            return Verdict.PASSED
-        return Verdict.DENIED
+            handler = self._own_topics.get(topic[end:])
+            if handler is None:
+                return Verdict.PASSED if topic[end : end + 1] == "/" else Verdict.DENIED
+        elif topic.startswith("sensors/"):
+            handler = self._take_sensor
+        else:
+            return Verdict.PASSED if is_shared(topic) else Verdict.DENIED
+        device = self._catalog.cached(device_id)
+        if device is None:
+            return self._load_again(identity.organization_id, device_id)
+        return handler(device, topic, payload, receipt)
+
+    def may_publish(self, identity: MqttIdentity, topic: str) -> bool:
+        if identity.device_id is None:
+            return identity.can_publish_any
+        return topic.startswith(f"devices/{identity.device_id}/") or is_shared(topic)
 
     def may_subscribe(self, identity: MqttIdentity, topic_filter: str) -> bool:
         if identity.can_subscribe_any:
             return True
         if identity.device_id is None:
             return False
-        return topic_filter.startswith((f"devices/{identity.device_id}/", *SHARED_TOPICS)) or (
-            topic_filter == NODE_RED_STATUS
-        )
+        return topic_filter.startswith(f"devices/{identity.device_id}/") or is_shared(topic_filter)
 
     def when_ready(self, wake: Callable[[], None]) -> None:
         wakers, self._next_wakers = self._next_wakers, None
@@ -188,7 +190,9 @@ class StationDoor:
         try:
             decoded = decode_readings(payload)
         except (Malformed, Invalid) as error:
-            return self._refuse(device, topic, payload, receipt, error=error.code, detail=error.detail)
+            return self._refuse(
+                device, topic, payload, receipt, error=error.code, detail=error.detail
+            )
         return self._take(device, topic, payload, receipt, decoded)
 
     def _take_sensor(
@@ -200,7 +204,9 @@ class StationDoor:
         try:
             item = read_sensor_payload(payload, sensor_type=parts[1], sensor_id=parts[2])
         except Malformed as error:
-            return self._refuse(device, topic, payload, receipt, error=error.code, detail=error.detail)
+            return self._refuse(
+                device, topic, payload, receipt, error=error.code, detail=error.detail
+            )
         reading = read_item(item)
         if not isinstance(reading, Incoming):
             code, detail = reading
@@ -229,18 +235,18 @@ class StationDoor:
         return Verdict.TAKEN
 
     def _take_heartbeat(
-        self, identity: MqttIdentity, device_id: str, topic: str, payload: bytes, receipt: Receipt
+        self, device: DeviceSeries, topic: str, payload: bytes, receipt: Receipt
     ) -> Verdict:
-        organization_id = identity.organization_id
-        if not self._intake.has_room(organization_id):
+        if not self._intake.has_room(device.organization_id):
             return Verdict.FULL
         try:
             devices.decode_heartbeat(payload)
-        except StationError as error:
-            device = DeviceSeries(organization_id, device_id)
-            return self._refuse(device, topic, payload, receipt, error=error.code, detail=error.detail)
+        except Invalid as error:
+            return self._refuse(
+                device, topic, payload, receipt, error=error.code, detail=error.detail
+            )
         now_us = self._clock.now_us()
-        self._intake.beat(Heartbeat(organization_id, device_id, payload, now_us))
+        self._intake.beat(Heartbeat(device.organization_id, device.device_id, payload, now_us))
         self._intake.count_for(receipt)
         return Verdict.TAKEN
 
@@ -296,7 +302,8 @@ class StationDoor:
         """Do some work once for everybody who waits for it, then wake them; the next ``when_ready`` joins them."""
         waiting = self._in_work.get(name)
         if waiting is None:
-            waiting = self._in_work[name] = []
+            waiting = []
+            self._in_work[name] = waiting
             self._start_task(self._work_then_wake(name, work), f"mqtt-{name}")
         self._next_wakers = waiting
         return Verdict.WAIT
@@ -309,6 +316,11 @@ class StationDoor:
         finally:
             for wake in self._in_work.pop(name):
                 wake()
+
+
+def is_shared(topic: str) -> bool:
+    """Whether every device may use this topic; what it publishes there is still its own."""
+    return topic.startswith(SHARED_TOPICS) or topic == NODE_RED_STATUS
 
 
 def read_sensor_payload(payload: bytes, *, sensor_type: str, sensor_id: str) -> Mapping[str, Any]:

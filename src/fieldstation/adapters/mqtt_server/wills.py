@@ -42,9 +42,7 @@ class Wills:
         while self._waiting:
             will = self._waiting.popleft()
             identity, message, acknowledger = will
-            verdict = self._station.publish(
-                identity, message.topic, message.payload, acknowledger, qos=message.qos
-            )
+            verdict = self._station.publish(identity, message.topic, message.payload, acknowledger)
             if verdict in {Verdict.FULL, Verdict.WAIT}:
                 self._waiting.appendleft(will)
                 self._station.when_ready(self._publish_waiting)

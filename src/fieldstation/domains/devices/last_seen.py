@@ -23,7 +23,8 @@ class LastSeen:
 
     async def flush(self) -> int:
         """Save what was noted; return how many devices that was. Raises ``Busy``, keeping the notes."""
-        seen, self._seen = self._seen, {}
+        seen = self._seen
+        self._seen = {}
         if not seen:
             return 0
         try:

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from fieldstation.core.clock import instant_to_us
+from fieldstation.db.statements import rows_changed
 from fieldstation.domains.devices.models import Device, DeviceTag
 from fieldstation.domains.devices.schemas import (
     MISSED_HEARTBEATS_MAX,
@@ -164,13 +165,14 @@ async def save_heartbeat(
     }
     if said.get("firmware_version"):
         values["firmware_version"] = said["firmware_version"]
-    changed = await session.execute(
+    changed = await rows_changed(
+        session,
         update(Device)
         .where(visible(scope), Device.id == device_id)
         .values(**values)
-        .execution_options(synchronize_session=False)
+        .execution_options(synchronize_session=False),
     )
-    return changed.rowcount == 1
+    return changed == 1
 
 
 def offline_after(device: Device) -> timedelta:

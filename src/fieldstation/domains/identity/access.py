@@ -97,7 +97,7 @@ TheDesk = Annotated[Desk, Depends(the_desk)]
 
 
 def require(*scopes: str) -> Callable[..., Awaitable[Caller]]:
-    """Return a dependency that gives the caller if they have one of the scopes; any caller for none.
+    """Return a dependency that gives the caller if they have one of the scopes (of none: any).
 
     Raises ``Unauthenticated``, ``Forbidden`` or, for a foreign X-Organization, ``NotFound``.
     """

@@ -201,7 +201,8 @@ class Intake:
                 del self._by_organization[organization_id]
             self.queued -= count
         if self._wakers and self.queued <= self._low_water:
-            wakers, self._wakers = self._wakers, []
+            wakers = self._wakers
+            self._wakers = []
             for wake in wakers:
                 wake()
 

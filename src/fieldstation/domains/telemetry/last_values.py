@@ -100,7 +100,8 @@ class LastValues:
 
     async def flush(self) -> int:
         """Save what changed since the last time; return how many series that was. Raises ``Busy``."""
-        dirty, self._dirty = self._dirty, {}
+        dirty = self._dirty
+        self._dirty = {}
         if not dirty:
             return 0
         values = [
@@ -165,7 +166,8 @@ class LastValues:
         device_id = newest.key.device_id
         series = self._by_device.get(device_id)
         if series is None:
-            series = self._by_device[device_id] = {}
+            series = {}
+            self._by_device[device_id] = series
             self._devices.setdefault(newest.key.organization_id, set()).add(device_id)
         known = series.get(newest.series_id)
         if known is None or newest.ts_us > known.ts_us:

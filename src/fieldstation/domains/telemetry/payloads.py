@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -130,7 +130,7 @@ def read_item(item: Any) -> Incoming | tuple[str, str]:
     if unknown:
         metadata = known.get("metadata")
         known["metadata"] = {**unknown, **(metadata if isinstance(metadata, dict) else {})}
-    if isinstance(known["value"], dict | list) or known["value"] is None:
+    if not isinstance(known["value"], bool | int | float | str):
         return "invalid_value", "value: send a number, true, false or a text."
     try:
         return msgspec.convert(known, Incoming)
@@ -224,13 +224,15 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes | Rejection:
 
 def depth_of(content: Any) -> int:
     """Return how deep a decoded JSON value nests, no further than one past the limit."""
-    level, layer = 0, [content]
+    level = 0
+    layer: list[Any] = [content]
     while layer and level <= JSON_DEPTH_MAX:
         level += 1
-        layer = [
-            inner
-            for outer in layer
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
+        layer = [inner for outer in layer for inner in contents_of(outer)]
     return level
+
+
+def contents_of(content: Any) -> Iterable[Any]:
+    if isinstance(content, dict):
+        return content.values()
+    return content if isinstance(content, list) else ()

@@ -46,8 +46,8 @@ async def issue_key(
 ) -> tuple[ApiKeyRead, str]:
     """Return the new key and its secret, which nobody can read again.
 
-    ``subject_id`` is the user's or device's id. Raises ``Conflict`` at 25 live keys, ``Invalid`` for
-    a past expiry.
+    ``subject_id`` is the user's or device's id. Raises ``Conflict`` at 25 live keys, ``Invalid``
+    for a past expiry.
     """
     if expires_at is not None and expires_at <= now:
         raise Invalid("expires_at: must be in the future.", code="expired")

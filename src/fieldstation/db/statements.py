@@ -1,0 +1,13 @@
+"""Runs statements whose only answer is how many rows they changed."""
+
+from typing import Any, cast
+
+from sqlalchemy import CursorResult
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.dml import UpdateBase
+
+
+async def rows_changed(session: AsyncSession, statement: UpdateBase) -> int:
+    """Execute an UPDATE or DELETE and return how many rows it changed."""
+    result = await session.execute(statement)
+    return cast("CursorResult[Any]", result).rowcount

@@ -1,0 +1,117 @@
+"""A TCP proxy in front of PostgreSQL that can be cut, swallow everything, or keep the answer to a commit to itself."""
+
+import asyncio
+from contextlib import suppress
+from enum import StrEnum
+from typing import Self
+
+CHUNK_BYTES = 65_536
+
+
+class Line(StrEnum):
+    """What happens to the connections through the proxy."""
+
+    UP = "up"
+    CUT = "connections are reset, new ones refused"
+    SWALLOWING = "connections stay and new ones are taken, but nothing passes"
+
+
+class FaultProxy:
+    """Listens on a loopback port of its own and forwards to another one as long as its line is up."""
+
+    def __init__(self, port: int) -> None:
+        self.port = 0
+        self.answers_kept = asyncio.Event()
+        """Set once an answer was withheld; see ``keep_answers_to``."""
+        self._target_port = port
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._passing = asyncio.Event()
+        self._passing.set()
+        self._kept_request: bytes | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._listen()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.set_line(Line.CUT)
+
+    async def set_line(self, line: Line) -> None:
+        """Change what happens; bytes that were swallowed never arrive, their connections are reset when it is up again."""
+        if line is Line.SWALLOWING:
+            self._passing.clear()
+            return
+        if line is Line.CUT:
+            await self._refuse()
+        self._reset_all()
+        self._passing.set()
+        if line is Line.UP:
+            await self._listen()
+
+    def keep_answers_to(self, request: bytes) -> None:
+        """Forward the next request with these bytes, but nothing that comes back on its connection from then on."""
+        self._kept_request = request
+        self.answers_kept.clear()
+
+    async def _listen(self) -> None:
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _refuse(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            self._reset_all()
+            await server.wait_closed()
+
+    def _reset_all(self) -> None:
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        keeping = asyncio.Event()
+        try:
+            await self._passing.wait()
+            there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
+            self._writers.add(back)
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._requests(reader, back, keeping), name="requests")
+                    tasks.create_task(self._answers(there, writer, keeping), name="answers")
+            finally:
+                self._end(back)
+        except* OSError:
+            pass  # one side hung up, the other one follows
+        finally:
+            self._end(writer)
+
+    def _end(self, writer: asyncio.StreamWriter) -> None:
+        self._writers.discard(writer)
+        writer.transport.abort()
+
+    async def _requests(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, keeping: asyncio.Event
+    ) -> None:
+        while request := await reader.read(CHUNK_BYTES):
+            await self._passing.wait()
+            if self._kept_request is not None and self._kept_request in request:
+                self._kept_request = None
+                keeping.set()
+            writer.write(request)
+            await writer.drain()
+        raise ConnectionResetError("the client hung up")
+
+    async def _answers(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, keeping: asyncio.Event
+    ) -> None:
+        while answer := await reader.read(CHUNK_BYTES):
+            await self._passing.wait()
+            if keeping.is_set():
+                self.answers_kept.set()
+                continue
+            writer.write(answer)
+            await writer.drain()
+        raise ConnectionResetError("the server hung up")
