@@ -51,6 +51,7 @@ from fieldstation.domains.telemetry.writer import Writer
 log = structlog.get_logger(__name__)
 
 OUTBOX_INTERVAL_S = 1.0
+SAVE_TIMEOUT_S = 1.0
 LAG_INTERVAL_S = 0.1
 LAG_DECAY = 0.9
 
@@ -176,7 +177,7 @@ class Runtime:
     async def running(self) -> AsyncIterator["Runtime"]:
         """Run the station's work while the block lasts; then drain, save and close. The schema must be there.
 
-        Raises ``Busy`` when the database is away at start and ``OSError`` when the MQTT port is taken.
+        Raises ``Busy`` when the database is away at start, ``SettingsError`` when the MQTT port is taken.
         """
         try:
             await self.store.open()
@@ -184,8 +185,7 @@ class Runtime:
             self.hub.begin_at(
                 {n: newest for n, (_, newest) in (await self.store.log_bounds()).items()}
             )
-            if self.mqtt is not None:
-                await self.mqtt.start()
+            await self._open_mqtt()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 work = [tasks.create_task(coroutine, name=name) for name, coroutine in self._work()]
@@ -203,13 +203,34 @@ class Runtime:
             await self.store.close()
             await self.database.close()
 
+    async def _open_mqtt(self) -> None:
+        if self.mqtt is None:
+            return
+        try:
+            await self.mqtt.start()
+        except OSError as error:
+            listen = self.settings.mqtt
+            raise SettingsError(
+                f"MQTT_LISTEN_PORT: cannot listen on {listen.host}:{listen.port} "
+                f"({error.strerror}); choose another with --mqtt-port"
+            ) from error
+
     async def drain(self) -> None:
-        """Take nothing more by MQTT, and wait until everything taken is committed; harmless when repeated."""
+        """Take nothing more by MQTT and wait, within a limit, until everything taken is committed.
+
+        What is not committed by then was never acknowledged. Only the first call does anything.
+        """
+        if self.state.draining:
+            return
         self.state.draining = True
         self.sockets.close_all()
-        if self.mqtt is not None:
-            await self.mqtt.drain()
-        await self.writer.drain()
+        try:
+            async with asyncio.timeout(self.settings.http.drain_timeout_s):
+                if self.mqtt is not None:
+                    await self.mqtt.drain()
+                await self.writer.drain()
+        except TimeoutError:
+            log.warning("drain_gave_up", readings=self.intake.queued)
 
     def _work(self) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
         relay = OutboxRelay(self.database, self.clock, {devices.PURGE_TOPIC: self._purge_device})
@@ -262,10 +283,11 @@ class Runtime:
     async def _save(self) -> None:
         """Save what is only in memory; without it, a start rebuilds it from the intake log."""
         try:
-            await self.last_values.flush()
-            await self.last_seen.flush()
-        except Busy as error:
-            log.warning("not_saved_at_stop", reason=error.detail)
+            async with asyncio.timeout(SAVE_TIMEOUT_S):
+                await self.last_values.flush()
+                await self.last_seen.flush()
+        except (Busy, TimeoutError) as error:
+            log.warning("not_saved_at_stop", reason=str(error))
 
     def _revoke(self, subject: str) -> None:
         self.authenticator.forget(subject)

@@ -59,11 +59,8 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], Awaitable[None]]
     try:
         await upgrade(station_url(settings), "station")
         await upgrade(telemetry_url(settings), "telemetry")
-        try:
-            async with runtime.running():
-                await serve_http(runtime, listener, on_ready)
-        except* OSError as failed:
-            raise SettingsError(f"MQTT_LISTEN_PORT: {failed.exceptions[0]}") from failed
+        async with runtime.running():
+            await serve_http(runtime, listener, on_ready)
     finally:
         listener.close()
         runtime.directory.unlock()

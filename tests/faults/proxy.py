@@ -1,9 +1,14 @@
 """A TCP proxy in front of PostgreSQL that can be cut, swallow everything, or keep the answer to a commit to itself."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Self
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from tests.wait_until import wait_until
 
 CHUNK_BYTES = 65_536
 
@@ -14,6 +19,37 @@ class Line(StrEnum):
     UP = "up"
     CUT = "connections are reset, new ones refused"
     SWALLOWING = "connections stay and new ones are taken, but nothing passes"
+
+
+class ProxyControl:
+    """A proxy that runs beside the test in a thread of its own."""
+
+    def __init__(self, portal: BlockingPortal, proxy: "FaultProxy") -> None:
+        self.port = proxy.port
+        self._portal = portal
+        self._proxy = proxy
+
+    def set_line(self, line: Line) -> None:
+        """Change what happens to the connections."""
+        self._portal.call(self._proxy.set_line, line)
+
+    def keep_answers_to(self, request: bytes) -> None:
+        """Withhold everything that answers the next request with these bytes."""
+        self._portal.call(self._proxy.keep_answers_to, request)
+
+    def has_kept_answers(self) -> bool:
+        """Whether an answer has arrived and was withheld."""
+        return self._proxy.answers_kept.is_set()
+
+
+@contextmanager
+def fault_proxy(port: int) -> Iterator[ProxyControl]:
+    """Run a proxy in front of a loopback port; it starts with its line up."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(FaultProxy(port)) as proxy,
+    ):
+        yield ProxyControl(portal, proxy)
 
 
 class FaultProxy:
@@ -36,6 +72,7 @@ class FaultProxy:
 
     async def __aexit__(self, *_: object) -> None:
         await self.set_line(Line.CUT)
+        await wait_until(lambda: not self._writers)
 
     async def set_line(self, line: Line) -> None:
         """Change what happens; bytes that were swallowed never arrive, their connections are reset when it is up again."""

@@ -116,9 +116,11 @@ class MqttSender(Sender):
         *,
         batch_readings: int,
         window_messages_max: int = WINDOW_MESSAGES_MAX,
+        padding_bytes: int = 0,
     ) -> None:
         super().__init__(station, device, journal, batch_readings=batch_readings)
         self.connections = 0
+        self._padding = b" " * padding_bytes
         self._window_messages_max = window_messages_max
         self._under_way: deque[tuple[int, Batch]] = deque()
         self._packet_id = 0
@@ -127,6 +129,11 @@ class MqttSender(Sender):
     @property
     def pending(self) -> Sequence[Batch]:
         return [batch for _, batch in self._under_way]
+
+    @property
+    def waits(self) -> bool:
+        """Whether the station leaves as much unacknowledged as this device dares to send."""
+        return len(self._under_way) >= self._window_messages_max
 
     def finish(self) -> None:
         super().finish()
@@ -184,7 +191,8 @@ class MqttSender(Sender):
 
     def _frame(self, packet_id: int, batch: Batch) -> bytes:
         topic = f"devices/{self._device.id}/readings"
-        return publish_bytes(topic, msgspec.json.encode(batch.readings()), packet_id=packet_id)
+        payload = msgspec.json.encode(batch.readings()) + self._padding
+        return publish_bytes(topic, payload, packet_id=packet_id)
 
 
 async def run_senders(

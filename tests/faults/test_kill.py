@@ -153,10 +153,10 @@ async def test_nothing_acknowledged_is_lost_by_50_kills_on_sqlite(
 
 
 async def test_nothing_acknowledged_is_lost_by_10_kills_on_postgresql(
-    tmp_path: Path, postgresql_url: str, chance: random.Random
+    tmp_path: Path, own_database: str, chance: random.Random
 ) -> None:
     """Serving again as on SQLite: the median within 3 s, each within 6 s."""
-    with victim(tmp_path / "data", database_url=postgresql_url) as found:
+    with victim(tmp_path / "data", database_url=own_database) as found:
         await kill_repeatedly(found, chance, kills=KILLS_ON_POSTGRESQL, scratch=None)
-        stored = found.journal.verify(await rows_of_postgresql(postgresql_url))
+        stored = found.journal.verify(await rows_of_postgresql(own_database))
         assert stored.keys() == found.journal.sent.keys()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import pytest
 from httpx2 import Response
 from sqlalchemy import select
@@ -20,6 +21,7 @@ from tests.domains.identity.stations import (
     open_station,
     refusal,
 )
+from tests.wait_until import wait_until
 
 pytestmark = pytest.mark.anyio
 NEW_PASSWORD = "seven-quiet-anvils-drift"
@@ -172,6 +174,23 @@ async def test_wrong_current_password_changes_nothing_and_counts(
     station.clock.advance(60)
     refusal(await change(ada, PASSWORD, "password12"), 422, "weak_password")
     expect(await change(ada, PASSWORD, NEW_PASSWORD), 204)
+
+
+async def test_two_changes_of_the_password_at_the_same_time_have_one_winner(
+    station: Station, ada: Person
+) -> None:
+    answers: list[int] = []
+
+    async def replace(new: str) -> None:
+        answers.append((await change(ada, PASSWORD, new)).status_code)
+
+    async with anyio.create_task_group() as tasks:
+        station.hasher.held_password = PASSWORD
+        for new in (NEW_PASSWORD, "K9!vulcan-tarn-pod"):
+            tasks.start_soon(replace, new)
+        await wait_until(lambda: station.hasher.verified == 3)
+        station.hasher.release.set()
+    assert sorted(answers) == [204, 403]
 
 
 async def test_command_line_makes_users(station: Station) -> None:

@@ -4,14 +4,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from fieldstation.core.clock import ManualClock
 from fieldstation.core.errors import Conflict
 from fieldstation.domains.audit.models import AuditEntry
 from fieldstation.domains.audit.schemas import STATION
 from fieldstation.domains.identity.jobs import note_key_uses
-from fieldstation.domains.identity.models import ApiKey
+from fieldstation.domains.identity.models import ApiKey, Membership
 from fieldstation.domains.identity.service import keys
 from fieldstation.domains.identity.service.keys import KEYS_PER_SUBJECT_MAX
 from tests.domains.identity.stations import Person, Station, expect, refusal
@@ -67,6 +67,17 @@ async def test_key_loses_what_its_user_loses(station: Station, ada: Person) -> N
     expect(await ada.client.patch(f"/api/v1/users/{bob.id}", json={"role": "viewer"}), 200)
     seen = expect(await station.client(secret).get("/probe"), 200)
     assert seen["scopes"] == ["devices:read"]
+
+
+async def test_key_without_its_users_membership_is_worth_nothing(
+    station: Station, ada: Person
+) -> None:
+    bob = await station.hire(ada, "bob@example.org", "operator")
+    body = {"name": "script", "scopes": ["devices:read"]}
+    secret = expect(await bob.client.post(PATH, json=body), 201)["api_key"]
+    async with station.database.transaction() as session:
+        await session.execute(delete(Membership).where(Membership.user_id == bob.id))
+    refusal(await station.client(secret).get("/probe"), 401, "unauthenticated")
 
 
 async def test_scopes_must_exist_and_be_ones_own(station: Station, ada: Person) -> None:

@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from sqlalchemy import text
 
 from fieldstation.core.clock import ManualClock, SystemClock
 from fieldstation.domains.identity.models import Membership, Organization
@@ -210,6 +211,20 @@ async def test_number_of_organizations_is_limited(station: Station, ada: Person)
     path = f"/api/v1/organizations/{eve.organization_id}/members"
     answer = await eve.client.post(path, json={"user_id": ada.id, "role": "viewer"})
     refusal(answer, 409, "too_many")
+
+
+async def test_organization_that_still_owns_things_stays(station: Station, ada: Person) -> None:
+    async with station.database.transaction() as session:
+        await session.execute(
+            text("CREATE TABLE owned (organization_id VARCHAR(36) REFERENCES organization (id))")
+        )
+        await session.execute(text("INSERT INTO owned VALUES (:id)"), {"id": ada.organization_id})
+    path = f"/api/v1/organizations/{ada.organization_id}"
+    refusal(await ada.client.delete(path), 409, "organization_in_use")
+    expect(await ada.client.get(path), 200)
+    async with station.database.transaction() as session:
+        await session.execute(text("DROP TABLE owned"))
+    expect(await ada.client.delete(path), 204)
 
 
 async def test_deleting_an_organization_ends_its_keys(station: Station, ada: Person) -> None:

@@ -7,7 +7,7 @@ import bcrypt
 import jwt
 import pytest
 from httpx2 import Response
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from fieldstation.core.clock import ManualClock, SystemClock
 from fieldstation.domains.identity.models import LoginThrottle, RefreshToken, User
@@ -124,6 +124,29 @@ async def test_guesses_at_the_same_time_are_all_counted(station: Station, ada: P
             tasks.start_soon(guess)
     assert statuses.count(401) == 10
     assert statuses.count(429) == 5
+
+
+async def test_first_failures_at_the_same_time_are_both_counted(
+    station: Station, ada: Person
+) -> None:
+    async def is_waiting() -> bool:
+        if station.database.dialect == "sqlite":
+            return station.hasher.verified == verified + 1
+        async with station.database.reading() as session:
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+            return bool(await session.scalar(text(waiting)))
+
+    verified = station.hasher.verified
+    async with anyio.create_task_group() as tasks:
+        async with station.database.transaction() as session:
+            now = station.clock.now()
+            session.add(LoginThrottle(key=ada.id, failures=1, locked_until=None, updated_at=now))
+            await session.flush()
+            tasks.start_soon(station.log_in, ada.email, "not the password")
+            await wait_until(is_waiting)
+    async with station.database.reading() as session:
+        throttle = await session.get_one(LoginThrottle, ada.id)
+    assert throttle.failures == 2
 
 
 async def test_right_password_is_refused_when_the_account_locked_while_it_was_checked(

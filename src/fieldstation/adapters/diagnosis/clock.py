@@ -9,7 +9,9 @@ from fieldstation.core.clock import us_to_instant
 
 NAME = "clock"
 YEAR_MIN = 2025
-AHEAD_MAX = timedelta(minutes=10)
+FILE_AHEAD_MAX = timedelta(minutes=10)
+READING_AHEAD_MAX = timedelta(days=1)
+"""The intake takes readings up to a day ahead of the station's clock, and none beyond."""
 TIMEX_BYTES = 512
 """More than struct timex has anywhere; all zero it asks and changes nothing."""
 UNSYNCHRONISED = 5
@@ -24,13 +26,13 @@ def check_clock(
     shown = f"{now:%Y-%m-%d %H:%M:%S} UTC"
     if now.year < YEAR_MIN:
         return failure(NAME, f"It is said to be {shown}", ADVICE)
-    if newest_file_at is not None and newest_file_at > now + AHEAD_MAX:
+    if newest_file_at is not None and newest_file_at > now + FILE_AHEAD_MAX:
         return failure(
             NAME,
             f"It is said to be {shown}, but files were written {newest_file_at:%Y-%m-%d %H:%M:%S}",
             ADVICE,
         )
-    if newest_reading_us is not None and us_to_instant(newest_reading_us) > now + AHEAD_MAX:
+    if newest_reading_us is not None and us_to_instant(newest_reading_us) > now + READING_AHEAD_MAX:
         newest = us_to_instant(newest_reading_us)
         return warning(
             NAME,

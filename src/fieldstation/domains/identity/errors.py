@@ -81,10 +81,6 @@ def last_owner() -> Conflict:
     )
 
 
-def already_member() -> Conflict:
-    return Conflict("The user is a member already; change the role instead.", code="already_member")
-
-
 def too_many(what: str, *, limit: int) -> Conflict:
     return Conflict(f"There are {limit} {what} already; remove one first.", code="too_many")
 

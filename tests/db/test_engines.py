@@ -1,0 +1,54 @@
+"""A database URL becomes the engines that fit it, or a sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from fieldstation.core.settings import DatabaseSettings, SettingsError
+from fieldstation.db.engines import create_engines, database_url
+
+HERE = Path("data")
+
+
+def test_without_a_url_it_is_a_file_in_the_data_directory() -> None:
+    url = database_url(None, data_dir=HERE)
+    assert url.render_as_string() == "sqlite+aiosqlite:///data/station.db"
+    assert database_url(None, data_dir=HERE, file_name="x.db").database == "data/x.db"
+
+
+@pytest.mark.parametrize(
+    ("given", "driver"),
+    [
+        ("sqlite:////srv/station.db", "sqlite+aiosqlite"),
+        ("postgresql://station@db/station", "postgresql+asyncpg"),
+        ("postgres://station@db/station", "postgresql+asyncpg"),
+        ("postgresql+psycopg2://station@db/station", "postgresql+asyncpg"),
+    ],
+)
+def test_each_spelling_gets_its_asynchronous_driver(given: str, driver: str) -> None:
+    assert database_url(given, data_dir=HERE).drivername == driver
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "oracle://user:hunter2-secret@db/station",
+        "hunter2-secret",
+        "postgresql://user:hunter2-secret@db:port/station",
+        "://hunter2-secret",
+        "",
+    ],
+)
+def test_what_is_no_known_database_is_one_sentence_without_the_password(given: str) -> None:
+    with pytest.raises(SettingsError, match="DATABASE_URL") as refused:
+        database_url(given, data_dir=HERE)
+    assert "hunter2-secret" not in str(refused.value)
+
+
+def test_sqlite_has_one_connection_that_writes_and_postgresql_one_pool() -> None:
+    settings = DatabaseSettings()
+    sqlite = create_engines(database_url(None, data_dir=HERE), settings)
+    postgresql = create_engines(database_url("postgresql://db/x", data_dir=HERE), settings)
+    assert sqlite.writer is not sqlite.reader
+    assert sqlite.writer.pool.size() == 1  # type: ignore[attr-defined]
+    assert postgresql.writer is postgresql.reader

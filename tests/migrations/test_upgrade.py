@@ -1,0 +1,145 @@
+"""The chain of migrations builds exactly the models' tables, on each database, however often."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.engine import URL
+
+from fieldstation.core.errors import Busy
+from fieldstation.db.engines import database_url
+from fieldstation.migrations.upgrade import (
+    configuration,
+    differences,
+    on_connection,
+    pending_revisions,
+    upgrade,
+)
+from fieldstation.tables import METADATA
+from tests.services import fresh_postgresql_database
+
+pytestmark = pytest.mark.anyio
+
+TARGETS = ("station", "telemetry")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
+    """An empty database; both targets live in it, as on one PostgreSQL."""
+    if request.param == "sqlite":
+        yield database_url(None, data_dir=tmp_path)
+    else:
+        with fresh_postgresql_database() as address:
+            yield database_url(address, data_dir=tmp_path)
+
+
+async def tables(url: URL) -> set[str]:
+    found: set[str] = set()
+    await on_connection(url, lambda connection: found.update(inspect(connection).get_table_names()))
+    return found
+
+
+async def found_differences(url: URL, target: str) -> list[object]:
+    found: list[object] = []
+    await on_connection(url, lambda connection: found.extend(differences(connection, target)))
+    return found
+
+
+async def downgrade(url: URL, target: str) -> None:
+    def run(connection: Connection) -> None:
+        command.downgrade(configuration(connection, target), "base")
+
+    await on_connection(url, run)
+
+
+async def test_an_empty_database_lacks_everything_and_gets_the_models_tables(url: URL) -> None:
+    for target in TARGETS:
+        assert await pending_revisions(url, target)
+        await upgrade(url, target)
+        assert await pending_revisions(url, target) == []
+        assert await found_differences(url, target) == []
+    expected = {name for target in TARGETS for name in METADATA[target].tables}
+    versions = {f"schema_version_{target}" for target in TARGETS}
+    assert await tables(url) == expected | versions
+
+
+async def test_upgrading_again_changes_nothing(url: URL) -> None:
+    await upgrade(url, "station")
+    before = await tables(url)
+    await upgrade(url, "station")
+    assert await tables(url) == before
+    assert await found_differences(url, "station") == []
+
+
+async def test_each_target_leaves_the_other_alone(url: URL) -> None:
+    await upgrade(url, "telemetry")
+    assert not await tables(url) & set(METADATA["station"].tables)
+    await upgrade(url, "station")
+    await downgrade(url, "station")
+    assert set(METADATA["telemetry"].tables) <= await tables(url)
+    assert await found_differences(url, "telemetry") == []
+
+
+async def test_every_step_back_and_forth_again(url: URL) -> None:
+    for target in TARGETS:
+        await upgrade(url, target)
+    for target in TARGETS:
+        await downgrade(url, target)
+    assert await tables(url) <= {f"schema_version_{target}" for target in TARGETS}
+    for target in TARGETS:
+        await upgrade(url, target)
+        assert await found_differences(url, target) == []
+
+
+async def test_a_column_that_no_migration_made_shows_as_a_difference(url: URL) -> None:
+    await upgrade(url, "station")
+    await on_connection(
+        url, lambda c: c.execute(text("ALTER TABLE device ADD COLUMN colour VARCHAR(20)"))
+    )
+    (found,) = await found_differences(url, "station")
+    assert "colour" in repr(found)
+
+
+async def test_a_failed_upgrade_leaves_no_half_of_it(url: URL) -> None:
+    await on_connection(url, lambda c: c.execute(text("CREATE TABLE device_tag (x INTEGER)")))
+    with pytest.raises(Exception, match="device_tag"):
+        await upgrade(url, "station")
+    assert await tables(url) <= {"device_tag"}
+
+
+async def test_two_nodes_that_start_together_upgrade_one_after_the_other(url: URL) -> None:
+    if url.get_backend_name() == "sqlite":
+        await asyncio.gather(
+            *(asyncio.to_thread(asyncio.run, upgrade(url, "station")) for _ in range(3))
+        )
+    else:
+        await asyncio.gather(*(upgrade(url, target) for target in TARGETS * 2))
+    assert await pending_revisions(url, "station") == []
+    assert await found_differences(url, "station") == []
+
+
+async def test_a_server_that_does_not_answer_is_busy(tmp_path: Path) -> None:
+    url = database_url("postgresql://nobody@127.0.0.1:1/none", data_dir=tmp_path)
+    with pytest.raises(Busy, match="does not answer"):
+        await upgrade(url, "station")
+
+
+async def test_a_server_without_that_database_is_one_sentence(tmp_path: Path) -> None:
+    with fresh_postgresql_database() as address:
+        url = database_url(f"{address}_missing", data_dir=tmp_path)
+        with pytest.raises(Busy, match="DATABASE_URL"):
+            await upgrade(url, "station")
+
+
+async def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "station.db").write_text("a letter to the editor " * 100)
+    with pytest.raises(Busy, match=r"station\.db cannot be used"):
+        await upgrade(database_url(None, data_dir=tmp_path), "station")
+
+
+async def test_a_directory_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Busy, match="unable to open"):
+        await upgrade(database_url(None, data_dir=tmp_path / "not" / "there"), "station")
