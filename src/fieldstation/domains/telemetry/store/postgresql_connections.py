@@ -87,7 +87,12 @@ class Server:
             raise Busy("The telemetry database is not open.")
         with self.naming_errors():
             async with self._pool.acquire(timeout=ACQUIRE_TIMEOUT_S) as connection:
-                yield connection
+                try:
+                    yield connection
+                except (self._asyncpg.InterfaceError, self._asyncpg.InternalClientError):
+                    # The driver lost its place in the conversation: nobody may get this one again.
+                    connection.terminate()
+                    raise
 
     async def transact(
         self, work: "Callable[[asyncpg.Connection], Awaitable[Result]]", *, alone: bool = False
@@ -137,6 +142,7 @@ class Server:
             OSError,
             TimeoutError,
             driver.InterfaceError,
+            driver.InternalClientError,  # what the driver says to a session that was ended while idle
             driver.PostgresConnectionError,
             driver.OperatorInterventionError,
             driver.InsufficientResourcesError,
