@@ -1,4 +1,5 @@
-"""What the command line has done for it, by a running station or in its own process: users and backups."""
+"""What the command line has done for it, by a running station or in its own process: users and
+backups."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""Builds and owns every long-lived object of a station; starts them in order and stops them in order."""
+"""Builds and owns every long-lived object of a station; starts them in order and stops them in
+order."""
 
 import asyncio
 import ssl
@@ -62,7 +63,8 @@ def station_url(settings: Settings) -> URL:
 
 
 def telemetry_url(settings: Settings) -> URL:
-    """Return where readings are: their own URL, a file of their own on SQLite, else the station's database."""
+    """Return where readings are: their own URL, a file of their own on SQLite, else the station's
+    database."""
     url = settings.database.telemetry_url
     own = station_url(settings)
     if url is not None or own.get_backend_name() == "sqlite":
@@ -175,9 +177,11 @@ class Runtime:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Runtime"]:
-        """Run the station's work while the block lasts; then drain, save and close. The schema must be there.
+        """Run the station's work while the block lasts; then drain, save and close. The schema must
+        be there.
 
-        Raises ``Busy`` when the database is away at start, ``SettingsError`` when the MQTT port is taken.
+        Raises ``Busy`` when the database is away at start, ``SettingsError`` when the MQTT port is
+        taken.
         """
         try:
             await self.store.open()
@@ -228,7 +232,7 @@ class Runtime:
             async with asyncio.timeout(self.settings.http.drain_timeout_s):
                 if self.mqtt is not None:
                     await self.mqtt.drain()
-                await self.writer.drain()
+                await self.intake.emptied()
         except TimeoutError:
             log.warning("drain_gave_up", readings=self.intake.queued)
 
@@ -266,8 +270,9 @@ class Runtime:
     async def _trim_telemetry(self) -> None:
         kept = self.settings.telemetry
         before = self.clock.now() - timedelta(hours=kept.log_keep_hours)
-        while await self.store.trim_log(before_us=instant_to_us(before)):
-            await asyncio.sleep(0)
+        trimmed = 1
+        while trimmed:
+            trimmed = await self.store.trim_log(before_us=instant_to_us(before))
         await self.store.trim_refusals(keep_per_device=kept.refusals_per_device_max)
 
     async def _purge_device(self, payload: dict[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""Runs a station until it is told to stop: ports first, then the runtime, then HTTP; drained in reverse."""
+"""Runs a station until it is told to stop: ports first, then the runtime, then HTTP; drained in
+reverse."""
 
 import asyncio
 import gc
@@ -27,7 +28,8 @@ from fieldstation.runtime import Runtime, station_url, telemetry_url
 log = structlog.get_logger(__name__)
 
 GARBAGE_THRESHOLDS = (20_000, 10, 10)
-"""Requests leave hardly any cycles; Python's 700 collects thousands of times a second under load."""
+"""Requests leave hardly any cycles; Python's 700 collects thousands of times a second under load.
+"""
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -43,6 +45,14 @@ class Ready:
 class HttpServer(uvicorn.Server):
     """Uvicorn that leaves the signals to the station, which has more to drain than HTTP."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.answers = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.answers.set()
+
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
@@ -51,7 +61,8 @@ class HttpServer(uvicorn.Server):
 async def serve(settings: Settings, on_ready: Callable[[Ready], Awaitable[None]]) -> None:
     """Serve until SIGINT or SIGTERM, then drain and return.
 
-    Raises ``SettingsError`` (a port or directory in use, a setting that cannot be used) and ``Busy`` (database away).
+    Raises ``SettingsError`` (a port or directory in use, a setting that cannot be used) and
+    ``Busy`` (database away).
     """
     runtime = Runtime(settings)
     runtime.directory.lock()
@@ -92,8 +103,7 @@ async def announce(
     listener: socket.socket,
     on_ready: Callable[[Ready], Awaitable[None]],
 ) -> None:
-    while not server.started:
-        await asyncio.sleep(0.005)
+    await server.answers.wait()
     gc.freeze()  # what was built lives as long as the process: no collection need look at it
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     scheme = "https" if runtime.settings.http.tls_cert_file else "http"

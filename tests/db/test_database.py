@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -159,14 +161,19 @@ async def test_an_instant_without_a_zone_is_a_defect(database: Database) -> None
 
 
 @pytest.fixture
-async def sqlite(tmp_path: Path, announced: Announced) -> Database:
+async def sqlite(tmp_path: Path, announced: Announced) -> AsyncIterator[Database]:
     url = database_url(None, data_dir=tmp_path)
     database = Database(
         create_engines(url, DatabaseSettings(DATABASE_POOL_TIMEOUT_S="0.3")), announced.publish
     )
     async with database.transaction() as session:
         await session.execute(text("CREATE TABLE note (id INTEGER PRIMARY KEY, words TEXT)"))
-    return database
+    yield database
+    await database.close()
+
+
+def connection_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if "_connection_worker" in thread.name]
 
 
 class TestSqlite:
@@ -178,7 +185,6 @@ class TestSqlite:
                 await begin(first)
                 async with sqlite.transaction() as second:
                     await begin(second)
-        await sqlite.close()
 
     async def test_readers_go_on_while_one_writes(self, sqlite: Database) -> None:
         async with sqlite.transaction() as writer:
@@ -187,7 +193,6 @@ class TestSqlite:
                 assert await reader.scalar(text("SELECT count(*) FROM note")) == 0
         async with sqlite.reading() as reader:
             assert await reader.scalar(text("SELECT count(*) FROM note")) == 1
-        await sqlite.close()
 
     async def test_writing_takes_the_lock_at_the_start_not_at_the_first_write(
         self, sqlite: Database, tmp_path: Path
@@ -199,7 +204,6 @@ class TestSqlite:
                 other.execute("BEGIN IMMEDIATE")
         other.execute("BEGIN IMMEDIATE")
         other.close()
-        await sqlite.close()
 
     async def test_a_reading_session_takes_no_lock(self, sqlite: Database, tmp_path: Path) -> None:
         other = sqlite3.connect(tmp_path / "station.db", timeout=0, isolation_level=None)
@@ -210,7 +214,6 @@ class TestSqlite:
             other.execute("COMMIT")
             assert await reader.scalar(text("SELECT count(*) FROM note")) == 0
         other.close()
-        await sqlite.close()
 
     async def test_commits_are_durable_and_in_a_log_of_their_own(self, sqlite: Database) -> None:
         async with sqlite.transaction() as session:
@@ -218,7 +221,6 @@ class TestSqlite:
             synchronous = await session.scalar(text("PRAGMA synchronous"))
             foreign_keys = await session.scalar(text("PRAGMA foreign_keys"))
         assert (mode, synchronous, foreign_keys) == ("wal", 2, 1)
-        await sqlite.close()
 
     async def test_a_file_that_another_program_holds_is_busy(
         self, sqlite: Database, tmp_path: Path
@@ -233,7 +235,6 @@ class TestSqlite:
         other.close()
         assert refused.value.code == "database_unavailable"
         assert refused.value.retry_after_s == 2
-        await sqlite.close()
 
     async def test_a_file_that_cannot_be_opened_is_busy(self, tmp_path: Path) -> None:
         url = database_url(f"sqlite:///{tmp_path}/not/there.db", data_dir=tmp_path)
@@ -241,12 +242,12 @@ class TestSqlite:
         with pytest.raises(Busy):
             await database.ping()
         await database.close()
+        await wait_until(lambda: not connection_threads())
 
     async def test_a_wrong_statement_is_a_defect_and_not_busy(self, sqlite: Database) -> None:
         with pytest.raises(OperationalError):
             async with sqlite.reading() as session:
                 await session.execute(text("SELECT * FROM nowhere"))
-        await sqlite.close()
 
 
 async def test_a_postgresql_that_is_not_there_is_busy(tmp_path: Path) -> None:

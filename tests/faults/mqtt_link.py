@@ -4,7 +4,11 @@ import asyncio
 import socket
 from typing import NamedTuple, Self
 
-from tests.adapters.mqtt_server.raw_client import connect_bytes
+import msgspec
+
+from tests.adapters.mqtt_server.raw_client import connect_bytes, publish_bytes
+from tests.clients import TestDevice
+from tests.faults.oracle import Batch
 
 RECEIVE_BYTES = 65_536
 CONNACK, PUBACK = 0x20, 0x40
@@ -18,6 +22,21 @@ class Packet(NamedTuple):
     body: bytes
 
 
+def puback(packet_id: int) -> Packet:
+    """Return the acknowledgement of a message."""
+    return Packet(PUBACK, packet_id.to_bytes(2, "big"))
+
+
+def publish_frame(
+    batch: Batch, *, packet_id: int, again: bool = False, padding_bytes: int = 0
+) -> bytes:
+    """Encode a batch as a message of its device; QoS 0 with packet id 0."""
+    topic = f"devices/{batch.keys[0].device_id}/readings"
+    payload = msgspec.json.encode(batch.readings()) + b" " * padding_bytes
+    frame = publish_bytes(topic, payload, packet_id=packet_id)
+    return bytes((frame[0] | DUPLICATE,)) + frame[1:] if again else frame
+
+
 class MqttLink:
     """Sends any bytes, receives short packets; the end of the connection is None."""
 
@@ -27,7 +46,7 @@ class MqttLink:
 
     @classmethod
     async def open(
-        cls, port: int, *, client_id: str, device_id: str, api_key: str, keep_alive_s: int = 0
+        cls, port: int, device: TestDevice, *, client_id: str, keep_alive_s: int = 0
     ) -> Self:
         """Connect as a device; fails when the station refuses. Raises ``OSError``."""
         connected = socket.socket()
@@ -38,7 +57,10 @@ class MqttLink:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await link.send(
                 connect_bytes(
-                    client_id, username=device_id, password=api_key, keep_alive_s=keep_alive_s
+                    client_id,
+                    username=device.id,
+                    password=device.api_key,
+                    keep_alive_s=keep_alive_s,
                 )
             )
             answer = await link.receive()

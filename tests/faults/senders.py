@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 import httpx2
 import msgspec
 
-from tests.adapters.mqtt_server.raw_client import DISCONNECT, publish_bytes
+from tests.adapters.mqtt_server.raw_client import DISCONNECT
 from tests.clients import TestDevice
-from tests.faults.mqtt_link import DUPLICATE, PUBACK, MqttLink
+from tests.faults.mqtt_link import MqttLink, puback, publish_frame
 from tests.faults.oracle import Batch, Journal
 from tests.station_process import StationProcess
 from tests.wait_until import wait_until
@@ -120,7 +120,7 @@ class MqttSender(Sender):
     ) -> None:
         super().__init__(station, device, journal, batch_readings=batch_readings)
         self.connections = 0
-        self._padding = b" " * padding_bytes
+        self._padding_bytes = padding_bytes
         self._window_messages_max = window_messages_max
         self._under_way: deque[tuple[int, Batch]] = deque()
         self._packet_id = 0
@@ -142,10 +142,7 @@ class MqttSender(Sender):
     async def run(self) -> None:
         try:
             link = await MqttLink.open(
-                self._station.mqtt_port,
-                client_id=self._sensor_id,
-                device_id=self._device.id,
-                api_key=self._device.api_key,
+                self._station.mqtt_port, self._device, client_id=self._sensor_id
             )
         except OSError:
             return
@@ -161,8 +158,7 @@ class MqttSender(Sender):
     async def _write(self, link: MqttLink) -> None:
         try:
             for packet_id, batch in tuple(self._under_way):
-                frame = self._frame(packet_id, batch)
-                await link.send(bytes((frame[0] | DUPLICATE,)) + frame[1:])
+                await link.send(self._frame(packet_id, batch, again=True))
             while not self._finishing:
                 if len(self._under_way) >= self._window_messages_max:
                     await self._wait_for_change()
@@ -178,9 +174,8 @@ class MqttSender(Sender):
 
     async def _read(self, link: MqttLink) -> None:
         while (packet := await link.receive()) is not None:
-            assert packet.first == PUBACK, packet
             packet_id, batch = self._under_way.popleft()
-            assert int.from_bytes(packet.body, "big") == packet_id, "acknowledged out of order"
+            assert packet == puback(packet_id), "not the acknowledgement of the oldest message"
             self._journal.acknowledge(batch)
             self.acknowledgements += 1
             self._changed.set()
@@ -189,15 +184,13 @@ class MqttSender(Sender):
         self._changed.clear()
         await self._changed.wait()
 
-    def _frame(self, packet_id: int, batch: Batch) -> bytes:
-        topic = f"devices/{self._device.id}/readings"
-        payload = msgspec.json.encode(batch.readings()) + self._padding
-        return publish_bytes(topic, payload, packet_id=packet_id)
+    def _frame(self, packet_id: int, batch: Batch, *, again: bool = False) -> bytes:
+        return publish_frame(
+            batch, packet_id=packet_id, again=again, padding_bytes=self._padding_bytes
+        )
 
 
-async def run_senders(
-    senders: Sequence[Sender], during: Callable[[], Awaitable[None]]
-) -> None:
+async def run_senders(senders: Sequence[Sender], during: Callable[[], Awaitable[None]]) -> None:
     """Let the senders send while ``during`` runs, and return when their connections are over too."""
     async with asyncio.TaskGroup() as tasks:
         for number, sender in enumerate(senders):

@@ -12,7 +12,7 @@ from tests.faults.oracle import SENSOR_TYPE, Key
 FILES = ("station.db", "telemetry.db")
 ROWS = (
     "SELECT s.device_id, s.sensor_id, r.ts, r.value FROM reading AS r"
-    f" JOIN series AS s ON s.id = r.series_id WHERE s.sensor_type = '{SENSOR_TYPE}'"  # noqa: S608 our own constant
+    f" JOIN series AS s ON s.id = r.series_id WHERE s.sensor_type = '{SENSOR_TYPE}'"
 )
 DISTINCT = (
     "SELECT count(*) FROM (SELECT DISTINCT s.organization_id, s.device_id, s.sensor_type,"

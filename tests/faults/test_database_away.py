@@ -12,9 +12,10 @@ import psutil
 import pytest
 
 from tests.clients import StationClient
+from tests.faults.mqtt_link import MqttLink, puback, publish_frame
 from tests.faults.oracle import Journal
 from tests.faults.proxy import Line, ProxyControl, fault_proxy
-from tests.faults.senders import HttpSender, MqttSender, Sender, acknowledged, run_senders
+from tests.faults.senders import HttpSender, MqttSender, Sender, run_senders
 from tests.faults.stored import rows_of_postgresql
 from tests.station_process import StationProcess, running_station
 from tests.wait_until import wait_until
@@ -31,7 +32,11 @@ MQTT_SENDERS = 4
 GROWTH_BYTES_MAX = 16 * 1024 * 1024
 """2,000 queued readings are less than 2 MiB, 4 connections with at most 128 KiB received are 0.5 MiB; the rest is
 for connecting again and again. What the clients offer is three times as much: 4 × 400 × 32 KiB = 50 MiB."""
+COMMIT = b"COMMIT\x00"
+"""As the telemetry store says it; other transactions end with ``COMMIT;``."""
 ANSWER_S_MAX = 15.0
+LIVE_S_MAX = 2.0
+HEALTH_S_MAX = 8.0
 RECOVERY_S_MAX = 20.0
 
 
@@ -66,6 +71,20 @@ class Scene:
     def memory_bytes(self) -> int:
         return self.process.memory_info().rss
 
+    def is_settled(self) -> bool:
+        return not any(sender.pending for sender in self.senders)
+
+    async def verify(self, database_url: str) -> None:
+        """Stop the station; everything ever sent was acknowledged and is stored once."""
+        for client, journal in zip(self.clients, self.journals, strict=True):
+            assert journal.acknowledged == journal.sent.keys()
+            journal.verify_by_api(client)
+        assert self.station.stop() == 0
+        rows = await rows_of_postgresql(database_url)
+        sent = {**self.journals[0].sent, **self.journals[1].sent}
+        assert len(rows) == len(sent)
+        assert dict(rows) == sent
+
     def close(self) -> None:
         for client in self.clients:
             client.http.close()
@@ -76,8 +95,11 @@ def scene(data_dir: Path, database_url: str) -> Iterator[tuple[Scene, ProxyContr
     database = urlsplit(database_url)
     with fault_proxy(database.port or 0) as proxy:
         url = f"postgresql://{database.username}@127.0.0.1:{proxy.port}{database.path}"
-        limits = {"INTAKE_QUEUE_READINGS_MAX": str(QUEUE_READINGS_MAX)}
-        with running_station(data_dir, database_url=url, environment=limits) as station:
+        environment = {
+            "INTAKE_QUEUE_READINGS_MAX": str(QUEUE_READINGS_MAX),
+            "LAST_VALUES_FLUSH_INTERVAL_S": "60",
+        }
+        with running_station(data_dir, database_url=url, environment=environment) as station:
             found = Scene(station)
             try:
                 yield found, proxy
@@ -87,25 +109,26 @@ def scene(data_dir: Path, database_url: str) -> Iterator[tuple[Scene, ProxyContr
 
 
 class Watch:
-    """Looks at the station during the outage, from outside."""
+    """Looks at the station from outside during the outage."""
 
     def __init__(self, found: Scene, http: httpx2.AsyncClient) -> None:
-        self.healths: set[str] = set()
-        self.lives: set[int] = set()
+        self.health = ""
         self.memory_bytes_max = 0
         self._found = found
         self._http = http
 
-    async def look(self) -> None:
-        self.memory_bytes_max = max(self.memory_bytes_max, self._found.memory_bytes())
-        self.lives.add((await self._http.get("/health/live")).status_code)
-
     async def until(self, ends_at: float) -> None:
-        async def over() -> bool:
-            await self.look()
+        """Look again and again until then, and at least once."""
+
+        async def look() -> bool:
+            live = await self._http.get("/health/live", timeout=LIVE_S_MAX)
+            assert live.status_code == 200, live.text
+            health = await self._http.get("/health", timeout=HEALTH_S_MAX)
+            self.health = health.json()["status"]
+            self.memory_bytes_max = max(self.memory_bytes_max, self._found.memory_bytes())
             return time.monotonic() >= ends_at
 
-        await wait_until(over, timeout_s=2 * SWALLOWED_S + OUTAGE_S)
+        await wait_until(look, timeout_s=ends_at - time.monotonic() + HEALTH_S_MAX)
 
 
 @pytest.mark.parametrize(
@@ -117,29 +140,51 @@ async def test_an_absent_database_loses_nothing_acknowledged(
     tmp_path: Path, own_database: str, line: Line, outage_s: float
 ) -> None:
     with scene(tmp_path / "data", own_database) as (found, proxy):
-        async with httpx2.AsyncClient(base_url=found.station.url, timeout=60) as http:
+        before_bytes = 0
+        async with httpx2.AsyncClient(base_url=found.station.url) as http:
             watch = Watch(found, http)
 
             async def outage() -> None:
+                nonlocal before_bytes
                 await wait_until(lambda: all(s.acknowledgements >= 20 for s in found.senders))
                 before_bytes = found.memory_bytes()
                 proxy.set_line(line)
-                ends_at = time.monotonic() + outage_s
-                health = await http.get("/health")
-                print("health", health.status_code, health.elapsed, health.json()["status"])
-                await watch.until(ends_at)
-                print("growth MiB", (watch.memory_bytes_max - before_bytes) / 2**20, [len(s.pending) for s in found.senders], [s.statuses for s in found.http], [s.slowest_answer_s for s in found.http])
+                await watch.until(time.monotonic() + outage_s)
+                assert all(sender.waits for sender in found.mqtt)
                 proxy.set_line(Line.UP)
-                back_at = time.monotonic()
                 for sender in found.senders:
                     sender.finish()
-                await wait_until(lambda: not any(s.pending for s in found.senders), timeout_s=60)
-                print("recovered", time.monotonic() - back_at)
+                await wait_until(found.is_settled, timeout_s=RECOVERY_S_MAX)
 
             await run_senders(found.senders, outage)
-        print([s.statuses for s in found.http], [s.slowest_answer_s for s in found.http], [s.connections for s in found.mqtt])
-        for client, journal in zip(found.clients, found.journals, strict=True):
-            journal.verify_by_api(client)
-        assert found.station.stop() == 0
-        sent = {**found.journals[0].sent, **found.journals[1].sent}
-        assert dict(await rows_of_postgresql(own_database)) == sent
+        assert watch.health == "unhealthy"
+        assert watch.memory_bytes_max - before_bytes < GROWTH_BYTES_MAX
+        assert [sender.connections for sender in found.mqtt] == [1] * MQTT_SENDERS
+        for sender in found.http:
+            assert sender.statuses.keys() == {201, 503}
+            assert sender.slowest_answer_s < ANSWER_S_MAX
+        await found.verify(own_database)
+
+
+async def test_a_commit_whose_answer_was_lost_is_neither_repeated_nor_forgotten(
+    tmp_path: Path, own_database: str
+) -> None:
+    """The station cannot know whether it stands, looks, and tells everybody about it as about any other."""
+    with scene(tmp_path / "data", own_database) as (found, proxy):
+        journal, device = found.journals[0], found.clients[0].register_device()
+        link = await MqttLink.open(found.station.mqtt_port, device, client_id="greenhouse")
+        try:
+            for packet_id, kept in ((1, False), (2, True)):
+                batch = journal.write(device.id, "greenhouse", 1)
+                if kept:
+                    proxy.keep_answers_to(COMMIT)
+                await link.send(publish_frame(batch, packet_id=packet_id))
+                if kept:
+                    await wait_until(proxy.has_kept_answers)
+                    assert len(await rows_of_postgresql(own_database)) == 2
+                    proxy.set_line(Line.UP)
+                assert await link.receive() == puback(packet_id)
+                journal.acknowledge(batch)
+        finally:
+            link.close()
+        await found.verify(own_database)

@@ -14,7 +14,14 @@ import pytest
 
 from tests.clients import StationClient
 from tests.faults.oracle import Journal
-from tests.faults.senders import HttpSender, MqttSender, Sender, acknowledged, oldest_pending_us, run_senders
+from tests.faults.senders import (
+    HttpSender,
+    MqttSender,
+    Sender,
+    acknowledged,
+    oldest_pending_us,
+    run_senders,
+)
 from tests.faults.stored import (
     check_integrity,
     copy_files,
@@ -67,9 +74,7 @@ class Victim:
         target = acknowledged(self.senders) + acknowledgements
 
         async def then_kill() -> None:
-            await wait_until(
-                lambda: acknowledged(self.senders) >= target, timeout_s=LOAD_TIMEOUT_S
-            )
+            await wait_until(lambda: acknowledged(self.senders) >= target, timeout_s=LOAD_TIMEOUT_S)
             self.station.kill()
 
         await run_senders(self.senders, then_kill)
@@ -128,7 +133,7 @@ async def kill_repeatedly(
         found.restart()
         found.verify_recent()
         if left is not None:
-                check_integrity(left)
+            check_integrity(left)
     assert found.cut_short, "no kill fell between a commit and its answers: the load is too low"
     await found.settle()
     assert found.station.stop() == 0

@@ -1,4 +1,5 @@
-"""The socket in the data directory by which the command line talks to a running station: one JSON line each way."""
+"""The socket in the data directory by which the command line talks to a running station: one JSON
+line each way."""
 
 import asyncio
 import contextlib
@@ -80,7 +81,8 @@ def failure(error: StationError) -> dict[str, Any]:
 async def ask_station(path: Path, operation: str, arguments: Mapping[str, Any]) -> Any:
     """Have a running station do something; return its result.
 
-    Raises ``FileNotFoundError`` or ``ConnectionRefusedError`` when none runs, ``StationError`` with its refusal.
+    Raises ``FileNotFoundError`` or ``ConnectionRefusedError`` when none runs, ``StationError`` with
+    its refusal.
     """
     reader, writer = await asyncio.open_unix_connection(short_path(path), limit=1 << 24)
     with contextlib.closing(writer):
@@ -94,7 +96,7 @@ async def ask_station(path: Path, operation: str, arguments: Mapping[str, Any]) 
 
 
 def short_path(path: Path) -> str:
-    """Return the path relative to where we are if that is shorter: socket paths end at 107 bytes."""
+    """Return the path relative to here if that is shorter: socket paths end at 107 bytes."""
     absolute = str(path.absolute())
     relative = os.path.relpath(absolute)
     return min(absolute, relative, key=len)

@@ -1,4 +1,5 @@
-"""The station's directory: made private, locked against a second process, and the home of this node's name."""
+"""The station's directory: made private, locked against a second process, and the home of this
+node's name."""
 
 import fcntl
 import os
@@ -34,7 +35,8 @@ class DataDirectory:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise SettingsError(
-                f"DATA_DIR: cannot make {self.path} ({error.strerror}); choose another with --data-dir"
+                f"DATA_DIR: cannot make {self.path} ({error.strerror}); "
+                "choose another with --data-dir"
             ) from error
 
     def lock(self) -> None:

@@ -12,7 +12,8 @@ log = structlog.get_logger(__name__)
 
 
 class MemoryBus:
-    """Calls subscribers at once, in the order they subscribed; one that fails does not stop the next."""
+    """Calls subscribers at once, in the order they subscribed; one that fails does not stop the
+    next."""
 
     def __init__(self) -> None:
         self._handlers: dict[type[Event], list[Callable[[Any], None]]] = {}

@@ -121,7 +121,7 @@ def restore(
 
 def backups_of(settings: Settings, output: Path | None) -> Path:
     """Return the absolute directory of backups: a running station may be somewhere else."""
-    from fieldstation.operations import BACKUPS
+    from fieldstation.adapters.sqlite_backup.manifest import BACKUPS
 
     return (output or settings.station.data_dir / BACKUPS).absolute()
 

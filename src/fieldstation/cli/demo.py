@@ -25,7 +25,8 @@ PORTS_TRIED_MAX = 50
 def demo(
     *, host: Host = None, port: Port = None, mqtt_port: MqttPort = None, data_dir: DataDir = None
 ) -> None:
-    """Run a station to look at: takes the next free ports, makes an administrator, reports this host.
+    """Run a station to look at: takes the next free ports, makes an administrator, reports this
+    host.
 
     Example: fieldstation demo --port 8000
     """
@@ -61,7 +62,8 @@ def say_if_moved(name: str, *, wanted: int, taken: int, asked: int | None) -> No
 
 
 async def show_around(ready: "Ready") -> None:
-    """Make sure of the administrator and this host's device, say what to try, and keep the agent running."""
+    """Make sure of the administrator and this host's device, say what to try, and keep the agent
+    running."""
     runtime = ready.runtime
     password = await ensure_administrator(runtime)
     print(welcome(ready, password, data_dir=runtime.settings.station.data_dir), flush=True)
@@ -169,7 +171,7 @@ async def end(process: asyncio.subprocess.Process) -> None:
 def welcome(ready: "Ready", password: str | None, *, data_dir: Path) -> str:
     """Return what a new user needs to know."""
     user = os.environ.get("DEMO_USER", ADMINISTRATOR)
-    shown = password or "as shown at the first start (fieldstation user set-password changes it)"
+    shown = password or "as shown at the first start; fieldstation user set-password changes it"
     return f"""
 Fieldstation ready: {ready.url} (MQTT port {ready.mqtt_port})
 
@@ -178,12 +180,12 @@ Fieldstation ready: {ready.url} (MQTT port {ready.mqtt_port})
   Password                {shown}
   Data                    {data_dir}
 
-This host reports its own CPU, memory, disk, network and temperature every {AGENT_INTERVAL_S} s. Try:
+This host reports its CPU, memory, disk, network and temperature every {AGENT_INTERVAL_S} s. Try:
 
   TOKEN=$(curl -s {ready.url}/api/v1/auth/login -H 'Content-Type: application/json' \\
     -d '{{"username": "{user}", "password": "{password or "…"}"}}' \\
     | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
   curl -s {ready.url}/api/v1/readings/latest -H "Authorization: Bearer $TOKEN"
 
-The five-minute tour is in README.md. Ctrl-C stops the station; nothing that it acknowledged is lost.
+The five-minute tour is in README.md. Ctrl-C stops the station; nothing acknowledged is lost.
 """

@@ -33,7 +33,10 @@ def settings_of(
     data_dir: Path | None = None,
     database_url: str | None = None,
 ) -> Settings:
-    """Read the settings from the environment, with what the options say on top. Raises ``SettingsError``."""
+    """Read the settings from the environment, with what the options say on top.
+
+    Raises ``SettingsError``.
+    """
     chosen: dict[str, object] = {
         "API_HOST": host,
         "MQTT_LISTEN_HOST": host,

@@ -11,7 +11,8 @@ from fieldstation.core.settings import Settings
 from fieldstation.serving import Ready, serve
 
 SWITCH_INTERVAL_S = 0.0005
-"""With Python's 5 ms the writer's thread starves beside a busy loop; architecture.md has the measurement."""
+"""With Python's 5 ms the writer's thread starves beside a busy loop; architecture.md has the
+measurement."""
 
 
 def run_station(settings: Settings, on_ready: Callable[[Ready], Awaitable[None]]) -> None:

@@ -68,7 +68,8 @@ def add_correlation_id(_logger: object, _method: str, event: Any) -> Any:
 
 
 def escape_control(_logger: object, _method: str, event: Any) -> Any:
-    """Make control characters visible, so that a device's name cannot forge a line or move a cursor."""
+    """Make control characters visible, so that a device's name cannot forge a line or move a
+    cursor."""
     for key, value in event.items():
         if isinstance(value, str) and key != "exception":
             event[key] = value.translate(CONTROL)

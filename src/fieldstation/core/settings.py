@@ -1,6 +1,8 @@
-"""Every setting of the station: one frozen object, read once from the environment by the command line.
+"""Every setting of the station: one frozen object, read once from the environment by the command
+line.
 
-Each field's aliases are its environment names; the first is canonical and stands in ``env.example``.
+Each field's aliases are its environment names; the first is canonical and stands in
+``env.example``.
 """
 
 import json
@@ -160,7 +162,8 @@ class Settings(Section):
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
-    """Build the settings from environment variables; ``<NAME>_FILE`` names a file that holds the value.
+    """Build the settings from environment variables; ``<NAME>_FILE`` names a file that holds the
+    value.
 
     Raises ``SettingsError`` with one sentence per setting that cannot be used.
     """

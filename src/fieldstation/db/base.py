@@ -16,7 +16,10 @@ NAMING = {
 ID_LENGTH = 36
 
 telemetry_metadata = MetaData(naming_convention=NAMING)
-"""Tables of the telemetry database: its own file on SQLite, its own server if so configured. No statement joins the two."""
+"""Tables of the telemetry database: its own file on SQLite, its own server if so configured.
+
+No statement joins the two.
+"""
 
 
 class Base(DeclarativeBase):

@@ -35,7 +35,8 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncSession]:
         """Open a writing session; commit at the end, then publish what was announced in it.
 
-        Raises ``Busy`` when the database is away, locked or has no connection left in time; then nothing is stored.
+        Raises ``Busy`` when the database is away, locked or has no connection left in time; then
+        nothing is stored.
         """
         async with open_session(self._engines.writer) as session:
             yield session
@@ -56,7 +57,7 @@ class Database:
             await session.execute(text("SELECT 1"))
 
     async def close(self) -> None:
-        """Close every connection, readers first: the last SQLite connection to close checkpoints."""
+        """Close every connection, readers first: on SQLite the last one to close checkpoints."""
         await self._engines.close()
 
 

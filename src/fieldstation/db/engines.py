@@ -24,7 +24,7 @@ DRIVERS = {
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """On SQLite exactly one connection writes (and checkpoints); elsewhere both are the same pool."""
+    """On SQLite exactly one connection writes and checkpoints; elsewhere both are one pool."""
 
     writer: AsyncEngine
     reader: AsyncEngine

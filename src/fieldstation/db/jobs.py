@@ -36,7 +36,8 @@ class Job(Base):
 
 @dataclass(frozen=True, slots=True)
 class PeriodicJob:
-    """Work that runs every ``interval_s``; it may be cut off after ``lease_s`` and must bear running again."""
+    """Work that runs every ``interval_s``; it may be cut off after ``lease_s`` and must bear
+    running again."""
 
     name: str
     interval_s: float

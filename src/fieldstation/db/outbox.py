@@ -1,4 +1,5 @@
-"""What must still happen after a commit although the process may die: messages kept in a table until handled."""
+"""What must still happen after a commit although the process may die: messages kept in a table
+until handled."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
@@ -51,7 +52,8 @@ def put(session: AsyncSession, topic: str, *, payload: dict[str, Any], now: date
 
 
 class OutboxRelay:
-    """Hands due messages to their topic's handler: deleted when done, retried with back-off, dead after the last try."""
+    """Hands due messages to their topic's handler: deleted when done, retried with back-off, dead
+    after the last try."""
 
     def __init__(self, database: Database, clock: Clock, handlers: Mapping[str, Handler]) -> None:
         self._database = database
@@ -91,10 +93,8 @@ class OutboxRelay:
         return leased
 
     async def _deliver(self, message: OutboxMessage) -> None:
-        handler = self._handlers.get(message.topic)
+        handler = self._handlers.get(message.topic, unknown_topic)
         try:
-            if handler is None:
-                raise StationError(f"No handler is registered for outbox topic {message.topic}.")
             await handler(message.payload)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises, the message is kept and tried again
             await self._postpone(message, error)
@@ -116,3 +116,7 @@ class OutboxRelay:
                     last_error=str(error)[:1000],
                 )
             )
+
+
+async def unknown_topic(_payload: dict[str, Any]) -> None:
+    raise StationError("No handler is registered for this outbox topic.")

@@ -1,1 +1,2 @@
-"""The one chain of schema changes, for the station's database and the telemetry's, on every dialect."""
+"""The one chain of schema changes, for the station's database and the telemetry's, on every
+dialect."""

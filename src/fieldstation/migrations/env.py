@@ -1,4 +1,5 @@
-"""Runs the chain on the connection and for the target (``station`` or ``telemetry``) that it is given."""
+"""Runs the chain on the connection and for the target (``station`` or ``telemetry``) that it is
+given."""
 
 from alembic import context
 

@@ -23,7 +23,10 @@ AWAY = "The database does not answer; start it, or set DATABASE_URL right."
 
 
 async def upgrade(url: URL, target: str) -> None:
-    """Apply what is missing, in one transaction. Raises ``Busy`` when the database does not answer."""
+    """Apply what is missing, in one transaction.
+
+    Raises ``Busy`` when the database does not answer.
+    """
     await on_connection(url, lambda connection: run_upgrade(connection, target))
 
 

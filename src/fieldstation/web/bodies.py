@@ -18,7 +18,8 @@ T = TypeVar("T")
 async def decode_body(request: Request, decode: Callable[[bytes], T]) -> T:
     """Read the body, undo its ``Content-Encoding`` (gzip, deflate) and decode it.
 
-    Raises ``TooLarge`` beyond the limits, ``UnsupportedMedia`` for another encoding and whatever ``decode`` raises.
+    Raises ``TooLarge`` beyond the limits, ``UnsupportedMedia`` for another encoding and whatever
+    ``decode`` raises.
     """
     encoding = request.headers.get("content-encoding", "identity").lower()
     try:

@@ -1,4 +1,5 @@
-"""The ASGI middleware of the station, outermost first: correlation → timing and access log → body limit → crashes."""
+"""The ASGI middleware of the station, outermost first: correlation → timing and access log → body
+limit → crashes."""
 
 from collections.abc import Callable
 from time import perf_counter
@@ -7,9 +8,9 @@ from typing import NamedTuple
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fieldstation.core.correlation import choose_correlation_id, fresh_id, ids
 from fieldstation.core.errors import TooLarge
 from fieldstation.core.limits import BODY_BYTES_MAX
-from fieldstation.core.correlation import choose_correlation_id, fresh_id, ids
 from fieldstation.web.problems import render_crash, render_error
 
 log = structlog.get_logger("fieldstation.access")

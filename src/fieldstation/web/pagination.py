@@ -26,7 +26,10 @@ class PageRequest:
     include_total: bool = False
 
     def after(self, *types: type) -> tuple[Any, ...] | None:
-        """Return the cursor's sort key, or ``None`` for the first page. Raises ``Invalid`` for a foreign cursor."""
+        """Return the cursor's sort key, or ``None`` for the first page.
+
+        Raises ``Invalid`` for a foreign cursor.
+        """
         return None if self.cursor is None else decode_cursor(self.cursor, *types)
 
 

@@ -35,6 +35,25 @@ from tests.wait_until import wait_until
 
 BATCH_READINGS = 500
 
+# No file may grow beyond 50 kB, as on a disk that is full.
+SMALL_DISK = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from resource import RLIMIT_FSIZE, getrlimit, setrlimit
+from fieldstation.adapters.sqlite_backup.creation import write_backup
+from fieldstation.core.errors import Busy
+data, output = map(Path, sys.argv[1:])
+sources = {name: data / name for name in ("station.db", "telemetry.db")}
+before = getrlimit(RLIMIT_FSIZE)
+setrlimit(RLIMIT_FSIZE, (50_000, before[1]))
+try:
+    write_backup(sources, output=output, now=datetime.now(UTC))
+except Busy as error:
+    setrlimit(RLIMIT_FSIZE, before)
+    print(error.detail)
+"""
+
 
 class Load:
     """Registers a device and sends it a batch of readings, again and again, as a station would."""
@@ -186,19 +205,9 @@ def test_crash_at_any_step_leaves_no_half_backup_that_looks_whole(tmp_path: Path
 
 
 def test_disk_that_fills_up_is_said_and_leaves_nothing(files: StationFiles, tmp_path: Path) -> None:
-    program = (
-        "import resource, sys; from datetime import datetime, UTC; from pathlib import Path\n"
-        "from fieldstation.adapters.sqlite_backup.creation import write_backup\n"
-        "from fieldstation.core.errors import Busy\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
-        "data = Path(sys.argv[1])\n"
-        "sources = {name: data / name for name in ('station.db', 'telemetry.db')}\n"
-        "try: write_backup(sources, output=Path(sys.argv[2]), now=datetime.now(UTC))\n"
-        "except Busy as error: print(error.detail)\n"
-    )
     output = tmp_path / "backups"
     done = subprocess.run(
-        [sys.executable, "-c", program, files.directory, output],
+        [sys.executable, "-c", SMALL_DISK, files.directory, output],
         capture_output=True,
         text=True,
         check=True,

@@ -137,13 +137,12 @@ async def test_first_failures_at_the_same_time_are_both_counted(
             return bool(await session.scalar(text(waiting)))
 
     verified = station.hasher.verified
-    async with anyio.create_task_group() as tasks:
-        async with station.database.transaction() as session:
-            now = station.clock.now()
-            session.add(LoginThrottle(key=ada.id, failures=1, locked_until=None, updated_at=now))
-            await session.flush()
-            tasks.start_soon(station.log_in, ada.email, "not the password")
-            await wait_until(is_waiting)
+    async with anyio.create_task_group() as tasks, station.database.transaction() as session:
+        now = station.clock.now()
+        session.add(LoginThrottle(key=ada.id, failures=1, locked_until=None, updated_at=now))
+        await session.flush()
+        tasks.start_soon(station.log_in, ada.email, "not the password")
+        await wait_until(is_waiting)
     async with station.database.reading() as session:
         throttle = await session.get_one(LoginThrottle, ada.id)
     assert throttle.failures == 2

@@ -37,7 +37,7 @@ def check_clock(
         return warning(
             NAME,
             f"It is said to be {shown}, but the newest reading is of {newest:%Y-%m-%d %H:%M:%S}",
-            f"{ADVICE} If this clock is right, look at the clock of the device.",
+            ADVICE,
         )
     return ok(NAME, shown)
 

@@ -1,4 +1,5 @@
-"""What the MQTT server needs from the station behind it: who may connect, and what becomes of a message."""
+"""What the MQTT server needs from the station behind it: who may connect, and what becomes of a
+message."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import Protocol
 class MqttIdentity:
     """Who is connected: a device, or a user with an API key.
 
-    ``subjects`` are the ids whose revocation must end this connection (key id, device id, user id, …).
+    ``subjects`` are the ids whose revocation must end this connection (key id, device id, user id,
+    …).
     """
 
     organization_id: str
@@ -45,7 +47,8 @@ class Verdict(Enum):
     """What the station made of one published message."""
 
     TAKEN = auto()
-    """It waits in the intake; the receipt will be settled once it is committed (or kept as refused)."""
+    """It waits in the intake; the receipt will be settled once it is committed (or kept as
+    refused)."""
 
     PASSED = auto()
     """It means nothing to the station: a broker's message, ready to acknowledge and to forward."""
@@ -54,10 +57,12 @@ class Verdict(Enum):
     """This identity may not publish to this topic: the connection is closed (3.1.1)."""
 
     FULL = auto()
-    """The intake has no room and took nothing: stop reading this connection until ``when_ready``."""
+    """The intake has no room and took nothing: stop reading this connection until ``when_ready``.
+    """
 
     WAIT = auto()
-    """The station needs something first (a device's series, a gateway) and took nothing: as FULL, but QoS 0 waits too."""
+    """The station needs something first (a device's series, a gateway) and took nothing: as FULL,
+    but QoS 0 waits too."""
 
     OVER_QUOTA = auto()
     """The organization may store no more: the connection is closed (3.1.1)."""
@@ -74,7 +79,8 @@ class Receipt(Protocol):
         ...
 
     def fail(self) -> None:
-        """Everything still unsettled was not stored: close without acknowledging, so that the client sends again."""
+        """Everything still unsettled was not stored: close without acknowledging, so that the
+        client sends again."""
         ...
 
 
@@ -88,11 +94,13 @@ class MqttStation(Protocol):
     def publish(
         self, identity: MqttIdentity, topic: str, payload: bytes, receipt: Receipt
     ) -> Verdict:
-        """Take one message; synchronous, a few microseconds, called in arrival order for each connection."""
+        """Take one message; synchronous, a few microseconds, called in arrival order for each
+        connection."""
         ...
 
     def may_publish(self, identity: MqttIdentity, topic: str) -> bool:
-        """Whether this identity may publish to this topic; asked for the will of a CONNECT (CONNACK 5)."""
+        """Whether this identity may publish to this topic; asked for the will of a CONNECT (CONNACK
+        5)."""
         ...
 
     def may_subscribe(self, identity: MqttIdentity, topic_filter: str) -> bool:
@@ -100,7 +108,8 @@ class MqttStation(Protocol):
         ...
 
     def when_ready(self, wake: Callable[[], None]) -> None:
-        """Call ``wake`` once, on the loop, as soon as the intake has room again after ``FULL``; never at once."""
+        """Call ``wake`` once, on the loop, as soon as the intake has room again after ``FULL``;
+        never at once."""
         ...
 
     def seen(self, identity: MqttIdentity) -> None:
@@ -112,5 +121,8 @@ class MqttStation(Protocol):
         ...
 
     async def save_retained(self, changes: Sequence[RetainedMessage]) -> None:
-        """Commit changes to retained messages in order; the server acknowledges only afterwards. Raises ``Busy``."""
+        """Commit changes to retained messages in order; the server acknowledges only afterwards.
+
+        Raises ``Busy``.
+        """
         ...

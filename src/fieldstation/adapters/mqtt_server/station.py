@@ -1,4 +1,5 @@
-"""The station behind the MQTT server: whom it knows, which topics mean something, where messages go."""
+"""The station behind the MQTT server: whom it knows, which topics mean something, where messages
+go."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -18,7 +19,6 @@ from fieldstation.core.errors import (
     Busy,
     Invalid,
     Malformed,
-    StationError,
     Unauthenticated,
 )
 from fieldstation.core.ids import new_id
@@ -299,7 +299,8 @@ class StationDoor:
         self._gateways[organization_id] = await self._catalog.load(organization_id, device_id)
 
     def _wait_for(self, name: str, work: Callable[[], Awaitable[None]]) -> Verdict:
-        """Do some work once for everybody who waits for it, then wake them; the next ``when_ready`` joins them."""
+        """Do some work once for everybody who waits for it, then wake them; the next ``when_ready``
+        joins them."""
         waiting = self._in_work.get(name)
         if waiting is None:
             waiting = []

@@ -12,6 +12,8 @@ import msgspec
 from fieldstation.core.errors import Malformed, NotFound
 
 FORMAT = 1
+BACKUPS = "backups"
+"""Where backups are kept in the data directory unless somebody says otherwise."""
 MANIFEST_FILE = "manifest.json"
 MANIFEST_BYTES_MAX = 1 << 20
 FOLDER_PREFIX = "fieldstation-"

@@ -11,7 +11,8 @@ from fieldstation.db.types import UtcInstant
 
 
 class AuditEntry(Base):
-    """One change of one entity; a job chains the rows by hash, so that writers need not queue for it."""
+    """One change of one entity; a job chains the rows by hash, so that writers need not queue for
+    it."""
 
     __tablename__ = "audit_entry"
     __table_args__ = (Index("ix_audit_entry_organization_id_at", "organization_id", "at"),)

@@ -18,7 +18,8 @@ STATION = Actor("station")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What was done to one entity; ``before`` and ``after`` hold the fields that changed, never a secret."""
+    """What was done to one entity; ``before`` and ``after`` hold the fields that changed, never a
+    secret."""
 
     action: str
     entity_kind: str

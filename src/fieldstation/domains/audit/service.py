@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
+from fieldstation.core.correlation import current_ids
 from fieldstation.core.ids import new_id
 from fieldstation.db.database import Session
 from fieldstation.domains.audit import queries
 from fieldstation.domains.audit.models import AuditEntry
 from fieldstation.domains.audit.schemas import Actor, Change
-from fieldstation.core.correlation import current_ids
 
 LINKS_PER_TURN_MAX = 500
 FIRST_HASH = "0" * 64

@@ -22,7 +22,10 @@ class LastSeen:
         self._seen[device_id] = self._clock.now()
 
     async def flush(self) -> int:
-        """Save what was noted; return how many devices that was. Raises ``Busy``, keeping the notes."""
+        """Save what was noted; return how many devices that was.
+
+        Raises ``Busy``, keeping the notes.
+        """
         seen = self._seen
         self._seen = {}
         if not seen:

@@ -30,6 +30,7 @@ router = APIRouter(prefix="/devices", tags=["Devices"])
 
 @router.get("")
 async def list_devices(
+    *,
     caller: DeviceReader,
     db: ReadDb,
     clock: TheClock,
@@ -120,6 +121,7 @@ async def revoke_key(
 
 @router.post("/{device_id}/heartbeat")
 async def send_heartbeat(
+    *,
     device_id: str,
     form: HeartbeatBody,
     caller: TheDevice,

@@ -183,7 +183,10 @@ class KeyIssued(KeyRead):
 
 
 class HeartbeatCreate(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A sign of life; every field is optional. ``rssi`` in dBm, ``battery`` in percent, ``free_memory`` in bytes."""
+    """A sign of life; every field is optional.
+
+    ``rssi`` in dBm, ``battery`` in percent, ``free_memory`` in bytes.
+    """
 
     uptime_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
     battery: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None

@@ -166,7 +166,10 @@ async def require_device(session: Session, scope: TenantScope, device_id: str) -
 async def replace_device(
     session: Session, caller: Caller, device_id: str, form: DeviceCreate, *, now: datetime
 ) -> DeviceRead:
-    """Describe a device anew: what the form leaves out takes its default. Raises ``NotFound``, ``Invalid``."""
+    """Describe a device anew: what the form leaves out takes its default.
+
+    Raises ``NotFound``, ``Invalid``.
+    """
     return await change_device(session, caller, device_id, form.model_dump(mode="json"), now=now)
 
 
@@ -211,7 +214,10 @@ async def change_device(
 async def delete_device(
     session: Session, caller: Caller, device_id: str, *, purge: bool, now: datetime
 ) -> None:
-    """Remove a device and end its keys at once; with ``purge`` its readings go too, soon after. Raises ``NotFound``."""
+    """Remove a device and end its keys at once; with ``purge`` its readings go too, soon after.
+
+    Raises ``NotFound``.
+    """
     device = await find(session, caller.scope, device_id)
     organization_id = device.organization_id
     await keys.revoke_subject(session, organization_id, subject_id=device.id, now=now)
@@ -227,7 +233,10 @@ async def delete_device(
 async def add_key(
     session: Session, caller: Caller, device_id: str, form: KeyCreate, *, now: datetime
 ) -> KeyIssued:
-    """Give a device a further key; the old ones stay valid. Raises ``NotFound``, ``Conflict`` at the limit."""
+    """Give a device a further key; the old ones stay valid.
+
+    Raises ``NotFound``, ``Conflict`` at the limit.
+    """
     await require_device(session, caller.scope, device_id)
     key, secret = await keys.issue_key(
         session,

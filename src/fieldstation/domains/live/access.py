@@ -20,14 +20,18 @@ BEARER_SUBPROTOCOL = "bearer"
 
 
 def origin_is_allowed(websocket: WebSocket) -> bool:
-    """Whether the page that opens the socket is the station's own or a configured one; programs send no Origin."""
+    """Whether the page that opens the socket is the station's own or a configured one; programs
+    send no Origin."""
     if "origin" not in websocket.headers:
         return True
     return origin_allowed(websocket.headers, websocket.app.state.settings)
 
 
 async def authenticate_socket(websocket: WebSocket, *, scope: str) -> Caller:
-    """Return who opens the socket. Raises ``Unauthenticated``, ``Forbidden``, ``NotFound`` or ``Busy``."""
+    """Return who opens the socket.
+
+    Raises ``Unauthenticated``, ``Forbidden``, ``NotFound`` or ``Busy``.
+    """
     state, peer = websocket.app.state, peer_of(websocket)
     ticket = websocket.query_params.get("ticket")
     if ticket is not None:

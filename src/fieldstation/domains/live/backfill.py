@@ -20,7 +20,8 @@ BATCHES_PER_READ = 64
 async def resume(
     hub: Hub, store: ReadingStore, subscriber: Subscriber, since: Cursor
 ) -> AsyncIterator[bytes]:
-    """Yield every frame behind ``since``; when it ends, the subscriber's queue goes on without gap or repeat.
+    """Yield every frame behind ``since``; when it ends, the subscriber's queue goes on without gap
+    or repeat.
 
     What the log no longer has is announced first, as a ``gap`` frame. Raises ``Busy``.
     """

@@ -12,7 +12,8 @@ CHARACTERS_MAX = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """``node.seq.index`` for each node, joined by ``~``; ``index`` -1 means the whole batch was seen."""
+    """``node.seq.index`` for each node, joined by ``~``; ``index`` -1 means the whole batch was
+    seen."""
 
     positions: Mapping[str, int]
     node_id: str

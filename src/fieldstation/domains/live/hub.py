@@ -1,4 +1,5 @@
-"""Hands committed readings to the sockets that want them: each frame encoded once, each socket with its own bounded queue."""
+"""Hands committed readings to the sockets that want them: each frame encoded once, each socket with
+its own bounded queue."""
 
 import asyncio
 from collections import deque

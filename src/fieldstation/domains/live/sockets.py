@@ -1,4 +1,5 @@
-"""The life of one live socket: admitted, fed from its queue, closed for a reason the client can read."""
+"""The life of one live socket: admitted, fed from its queue, closed for a reason the client can
+read."""
 
 import asyncio
 from collections import Counter
@@ -144,7 +145,7 @@ class Feed:
             await self._send(msgspec.json.encode(gap))
 
     async def _send(self, frame: bytes) -> None:
-        """Send one frame; a client that takes none for too long while its queue is full is closed."""
+        """Send one frame; a client that takes none for too long is closed."""
         sending = self.websocket.send_text(frame.decode())
         try:
             async with asyncio.timeout(self.sockets.settings.slow_timeout_s):

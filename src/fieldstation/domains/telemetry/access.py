@@ -19,7 +19,8 @@ WRITE_SCOPE = "telemetry:write"
 
 
 async def sender_of(request: Request, device_id: str) -> str:
-    """Return the organization of the device that a request may write to, without a database access for devices.
+    """Return the organization of the device that a request may write to, without a database access
+    for devices.
 
     Raises ``Unauthenticated``, ``Forbidden``, ``NotFound`` (also for another's device) or ``Busy``.
     """

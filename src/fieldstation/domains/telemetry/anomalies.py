@@ -1,9 +1,10 @@
 """Flags readings that do not fit their series: a streaming robust z-score.
 
-Centre and scale follow the series by exponential steps whose size is clipped (Huber's influence function with
-k = 3), so that an outlier moves them no further than three scales do. The score is ``|value - centre| / scale``; the
-scale is the mean absolute deviation times 1.2533, which estimates a normal series' standard deviation.
-State lives in this process only: after a start each series learns anew before it flags.
+Centre and scale follow the series by exponential steps whose size is clipped (Huber's influence
+function with k = 3), so that an outlier moves them no further than three scales do. The score is
+``|value - centre| / scale``; the scale is the mean absolute deviation times 1.2533, which estimates
+a normal series' standard deviation. State lives in this process only: after a start each series
+learns anew before it flags.
 """
 
 from typing import Final
@@ -29,7 +30,8 @@ class Detector:
         self.count = 0
 
     def observe(self, value: float) -> float:
-        """Return the score of ``value`` against what came before (0.0 while warming up), then learn from it."""
+        """Return the score of ``value`` against what came before (0.0 while warming up), then learn
+        from it."""
         count = self.count
         self.count = count + 1
         if count == 0:

@@ -55,7 +55,8 @@ def bucket_rows(
     fill: Fill,
     interval_us: int,
 ) -> list[dict[str, Any]]:
-    """Return one row a bucket, by series and time; gaps are filled between a series' first and last bucket."""
+    """Return one row a bucket, by series and time; gaps are filled between a series' first and last
+    bucket."""
     rows: list[dict[str, Any]] = []
     by_series: dict[int, list[Bucket]] = {}
     for bucket in buckets:
@@ -64,7 +65,16 @@ def bucket_rows(
         previous: Bucket | None = None
         for bucket in by_series.get(row.id, ()):
             if previous is not None and fill is not Fill.NONE:
-                rows.extend(gap_rows(previous, bucket, row, aggregates, fill, interval_us))
+                rows.extend(
+                    gap_rows(
+                        previous,
+                        bucket,
+                        row,
+                        aggregates=aggregates,
+                        fill=fill,
+                        interval_us=interval_us,
+                    )
+                )
             rows.append(labelled(row, bucket.start_us, values_of(bucket, aggregates)))
             previous = bucket
     return rows
@@ -74,6 +84,7 @@ def gap_rows(
     before: Bucket,
     behind: Bucket,
     row: SeriesRow,
+    *,
     aggregates: Sequence[Aggregate],
     fill: Fill,
     interval_us: int,

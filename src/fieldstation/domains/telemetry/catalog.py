@@ -1,4 +1,4 @@
-"""The series this node writes to, in memory: per device, looked up by the names its readings use."""
+"""The series this node writes to, in memory: per device, by the names its readings use."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -55,7 +55,8 @@ class DeviceSeries:
         self.by_name: dict[tuple[str | None, str | None], Series] = {}
 
     def find_or_plan(self, sensor_type: str, sensor_id: str, *, series_max: int) -> Series | None:
-        """Return the series, planned but not yet committed if it is new; None when the device has too many."""
+        """Return the series, planned but not yet committed if it is new; None when the device has
+        too many."""
         key = (sensor_type, sensor_id)
         series = self.by_key.get(key)
         if series is None and len(self.by_key) < series_max:
@@ -65,7 +66,8 @@ class DeviceSeries:
 
 
 class Catalog:
-    """Keeps the most recently used devices' series; the rest is read again from the store when needed."""
+    """Keeps the most recently used devices' series; the rest is read again from the store when
+    needed."""
 
     def __init__(self, store: ReadingStore, *, devices_max: int = DEVICES_MAX) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""The bounded queue between every door and the writer: decoded readings in columns, group by group."""
+"""The bounded queue between every door and the writer: readings in columns, group by group."""
 
 import asyncio
 from collections import deque
@@ -80,7 +80,8 @@ class Group:
         return len(self.ts_us)
 
     def without_waiters(self) -> "Group":
-        """Return what must be tried again when a commit failed: all but the requests, who were told."""
+        """Return what must be tried again when a commit failed: all but the requests, who were
+        told."""
         dropped = {
             index
             for waiter in self.waiters
@@ -104,7 +105,8 @@ class Group:
 
 
 class Intake:
-    """Takes readings from the doors; full means ``Busy`` for everybody, or for one organization over its half."""
+    """Takes readings from the doors; full means ``Busy`` for everybody, or for one organization
+    over its half."""
 
     def __init__(self, settings: TelemetrySettings, clock: Clock) -> None:
         self._settings = settings
@@ -112,6 +114,8 @@ class Intake:
         self._groups: deque[Group] = deque()
         self._open = Group()
         self._waiting = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._by_organization: dict[str, int] = {}
         self._wakers: list[Callable[[], None]] = []
         self._share_max = int(settings.queue_readings_max * ORGANIZATION_SHARE)
@@ -156,7 +160,8 @@ class Intake:
         return start, taken, rejected
 
     def wait_for(self, start: int, count: int) -> asyncio.Future[bytes]:
-        """Return the future of what ``offer`` just put: one ``Outcome`` a reading, after the commit."""
+        """Return the future of what ``offer`` just put: one ``Outcome`` a reading, after the
+        commit."""
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._open.waiters.append(Waiter(future, start, count))
         self._open.entries += 1
@@ -171,7 +176,8 @@ class Intake:
         self._waiting.set()
 
     def refuse(self, refusal: Refusal) -> None:
-        """Keep a message that cannot be stored as readings, in the same commit; ask ``has_room`` first."""
+        """Keep a message that cannot be stored as readings, in the same commit; ask ``has_room``
+        first."""
         self._open.refusals.append(refusal)
         self._account(self._open, refusal.organization_id, 1)
 
@@ -191,8 +197,12 @@ class Intake:
             self._waiting.clear()
             await self._waiting.wait()
 
+    async def emptied(self) -> None:
+        """Wait until everything taken is committed or given up."""
+        await self._empty.wait()
+
     def done(self, group: Group) -> None:
-        """Give back the room of a group that is committed or given up, and wake who waited for it."""
+        """Give back the room of a group that is committed or given up, and wake who waits."""
         for organization_id, count in group.by_organization.items():
             left = self._by_organization[organization_id] - count
             if left > 0:
@@ -200,6 +210,8 @@ class Intake:
             else:
                 del self._by_organization[organization_id]
             self.queued -= count
+        if not self.queued:
+            self._empty.set()
         if self._wakers and self.queued <= self._low_water:
             wakers = self._wakers
             self._wakers = []
@@ -209,7 +221,7 @@ class Intake:
     def _append_all(
         self, group: Group, device: DeviceSeries, readings: Sequence[Incoming], protocol: str
     ) -> list[Rejection]:
-        """Append plain readings here, in one tight loop, and leave every other to the careful way."""
+        """Append plain readings here, in one tight loop, and the others the careful way."""
         now_us = self._clock.now_us()
         by_name, times = device.by_name, ReadTimes(now_us)
         add_series, add_ts = group.series.append, group.ts_us.append
@@ -240,7 +252,8 @@ class Intake:
     def _append_unusual(
         self, group: Group, device: DeviceSeries, reading: Incoming, now_us: int, protocol: str
     ) -> Rejection | None:
-        """Append a reading with a new name, label or time, a text, a boolean or metadata; or say why not."""
+        """Append a reading with a new name, label or time, a text, a boolean or metadata; or say
+        why not."""
         fault = check_labels(reading) or check_value(reading.value)
         if fault is not None:
             return fault
@@ -292,6 +305,7 @@ class Intake:
             queued = self._by_organization
             queued[organization_id] = queued.get(organization_id, 0) + count
             self.queued += count
+            self._empty.clear()
 
     def _next_group(self) -> Group:
         self._groups.append(self._open)
@@ -300,7 +314,10 @@ class Intake:
 
 
 class ReadTimes(dict[int | float | str, int | None]):
-    """The times of one body, each read once: the sensors of one sample share theirs. None: not acceptable."""
+    """The times of one body, each read once: the sensors of one sample share theirs.
+
+    None: not acceptable.
+    """
 
     def __init__(self, now_us: int) -> None:
         self._now_us = now_us
@@ -314,7 +331,8 @@ class ReadTimes(dict[int | float | str, int | None]):
 
 
 def assign_time(series: Series, now_us: int) -> int:
-    """Return a time of receipt that is new to the series: strictly behind every one assigned before."""
+    """Return a time of receipt that is new to the series: strictly behind every one assigned
+    before."""
     ts_us = now_us if now_us > series.assigned_us else series.assigned_us + 1
     if ts_us == series.last_us:
         ts_us += 1

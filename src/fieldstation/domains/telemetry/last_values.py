@@ -1,4 +1,5 @@
-"""The newest reading of every series, in memory: written behind to the store, rebuilt from it at start."""
+"""The newest reading of every series, in memory: written behind to the store, rebuilt from it at
+start."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,7 +100,10 @@ class LastValues:
         self._seq = committed.seq
 
     async def flush(self) -> int:
-        """Save what changed since the last time; return how many series that was. Raises ``Busy``."""
+        """Save what changed since the last time; return how many series that was.
+
+        Raises ``Busy``.
+        """
         dirty = self._dirty
         self._dirty = {}
         if not dirty:

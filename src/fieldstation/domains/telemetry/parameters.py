@@ -32,6 +32,7 @@ def the_last_values(connection: HTTPConnection) -> LastValues:
 
 
 def query_filter(
+    *,
     device_id: Annotated[Names, Query(description="Repeatable.")] = None,
     sensor_type: Annotated[Names, Query(description="Repeatable.")] = None,
     reading_type: Annotated[Names, Query(description="Another name of `sensor_type`.")] = None,
@@ -52,6 +53,7 @@ def query_filter(
 
 
 def device_filter(
+    *,
     device_id: str,
     sensor_type: Annotated[Names, Query(description="Repeatable.")] = None,
     reading_type: Annotated[Names, Query(description="Another name of `sensor_type`.")] = None,
@@ -60,7 +62,15 @@ def device_filter(
     end: Instant = None,
     anomaly: Flagged = None,
 ) -> ReadingFilter:
-    return query_filter([device_id], sensor_type, reading_type, sensor_id, start, end, anomaly)
+    return query_filter(
+        device_id=[device_id],
+        sensor_type=sensor_type,
+        reading_type=reading_type,
+        sensor_id=sensor_id,
+        start=start,
+        end=end,
+        anomaly=anomaly,
+    )
 
 
 def reading_page(

@@ -1,4 +1,5 @@
-"""Reads what devices send: JSON bodies into ``Incoming`` readings, the unreadable ones told apart one by one."""
+"""Reads what devices send: JSON bodies into ``Incoming`` readings, the unreadable ones told apart
+one by one."""
 
 import json
 import math
@@ -51,7 +52,8 @@ class Rejection(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The readable readings of a body with their positions (``None``: 0, 1, 2 …), and the rejected ones."""
+    """The readable readings of a body with their positions (``None``: 0, 1, 2 …), and the rejected
+    ones."""
 
     readings: Sequence[Incoming]
     positions: Sequence[int] | None
@@ -67,8 +69,8 @@ decode_single = msgspec.json.Decoder(Incoming).decode
 def decode_readings(body: bytes) -> Decoded:
     """Decode ``{"readings": […]}``, a bare list or a single reading.
 
-    Unknown fields of a reading move into its metadata. Raises ``Malformed`` for what is not JSON and ``Invalid``
-    for JSON that holds no readings.
+    Unknown fields of a reading move into its metadata. Raises ``Malformed`` for what is not JSON
+    and ``Invalid`` for JSON that holds no readings.
     """
     try:
         return Decoded(decode_strictly(body), None, [])
@@ -86,7 +88,7 @@ def decode_strictly(body: bytes) -> list[Incoming]:
 
 
 def decode_leniently(body: bytes) -> Decoded:
-    """Take a body apart whose readings are not all of the plain form; slower, and tells each fault."""
+    """Take a body apart whose readings are not all plain; slower, and tells each fault."""
     content = parse_json(body)
     items = content.get("readings", [content]) if isinstance(content, dict) else content
     if not isinstance(items, list):
@@ -108,7 +110,8 @@ def decode_leniently(body: bytes) -> Decoded:
 
 
 def parse_json(body: bytes) -> Any:
-    """Parse JSON, also with the NaN and Infinity that some encoders write, so that only their readings fail."""
+    """Parse JSON, also with the NaN and Infinity that some encoders write, so that only their
+    readings fail."""
     try:
         return json.loads(body)
     except RecursionError as error:
@@ -154,22 +157,14 @@ def check_value(value: Value) -> Rejection | None:
 def parse_time(value: int | float | str) -> int | None:
     """Return microseconds since the epoch, or None for what is no time.
 
-    Numbers go by magnitude: below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds, else nanoseconds.
+    Numbers go by magnitude: below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds,
+    else nanoseconds.
     """
     if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        try:
-            return round(moment.timestamp() * 1_000_000)
-        except (OverflowError, ValueError):
-            return None
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+        return parse_written_time(value)
     size = abs(value)
+    if not math.isfinite(size):
+        return None
     if size < 1e11:
         return round(value * 1_000_000)
     if size < 1e14:
@@ -177,6 +172,16 @@ def parse_time(value: int | float | str) -> int | None:
     if size < 1e17:
         return int(value)
     return int(value) // 1_000
+
+
+def parse_written_time(text: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return round(moment.timestamp() * 1_000_000)
+    except (OverflowError, ValueError):
+        return None
 
 
 def check_time(ts_us: int | None, now_us: int) -> Rejection | None:

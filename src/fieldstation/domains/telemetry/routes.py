@@ -59,7 +59,8 @@ router = APIRouter(tags=["Telemetry"])
 async def send_readings(request: Request) -> Response:
     """Store readings of a device; answered only after they are committed to disk.
 
-    Valid readings are stored even if others of the batch are rejected. The same reading again is a duplicate.
+    Valid readings are stored even if others of the batch are rejected. The same reading again is a
+    duplicate.
     """
     device_id = request.path_params["device_id"]
     organization_id = await sender_of(request, device_id)
@@ -74,6 +75,7 @@ async def send_readings(request: Request) -> Response:
 
 @router.get("/devices/{device_id}/readings", response_model=ReadingList)
 async def read_device_readings(
+    *,
     device_id: str,
     caller: Reader,
     db: ReadDb,
@@ -135,7 +137,8 @@ async def read_stats_across(caller: Reader, store: Store, wanted: QueryFilter) -
 async def read_refusals(
     device_id: str, caller: Reader, db: ReadDb, store: Store, page: Page
 ) -> Listed[RefusalRead]:
-    """Return messages that were acknowledged but could not be stored, newest first, each with its reason."""
+    """Return messages that were acknowledged but could not be stored, newest first, each with its
+    reason."""
     await devices.require_device(db, caller.scope, device_id)
     items, next_cursor = await service.list_refusals(
         store, caller.scope, device_id, limit=page.limit, cursor=page.cursor

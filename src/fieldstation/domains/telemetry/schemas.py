@@ -27,7 +27,7 @@ class ReadingCreate(BaseModel):
     )
     timestamp: datetime | float | None = Field(
         default=None,
-        description="RFC 3339 or epoch s, ms, µs, ns by magnitude; the time of receipt if left out.",
+        description="RFC 3339, or epoch s, ms, µs, ns by magnitude; else the time of receipt.",
         examples=["2026-05-01T12:00:00Z"],
     )
     origin: str | None = Field(

@@ -78,7 +78,8 @@ class IntakeDoor:
     ) -> dict[str, Any]:
         """Return ``{accepted, duplicates, rejected}`` once the readings are committed.
 
-        Raises ``Busy`` when nothing of it was stored, ``TooLarge`` for too many and ``Invalid`` when none is valid.
+        Raises ``Busy`` when nothing of it was stored, ``TooLarge`` for too many and ``Invalid``
+        when none is valid.
         """
         count = len(decoded.readings) + len(decoded.rejected)
         if count > self.request_readings_max:
@@ -152,7 +153,8 @@ def read_time(name: str, text: str | None) -> int | None:
 async def find_series(
     store: ReadingStore, scope: TenantScope, wanted: ReadingFilter
 ) -> list[SeriesRow]:
-    """Return the series a caller may see and asks for; the cost grows with the organization's series."""
+    """Return the series a caller may see and asks for; the cost grows with the organization's
+    series."""
     device_ids = wanted.device_ids
     if scope.device_ids is not None:
         allowed = scope.device_ids
@@ -183,7 +185,8 @@ async def list_or_bucket(
 async def list_readings(
     store: ReadingStore, series: Sequence[SeriesRow], wanted: ReadingFilter, page: ReadingPage
 ) -> tuple[list[Rendered], str | None]:
-    """Return one page and the cursor of the next; one extra row is read to know whether there is one."""
+    """Return one page and the cursor of the next; one extra row is read to know whether there is
+    one."""
     columns = await store.page(
         series,
         start_us=wanted.start_us or 0,
@@ -206,7 +209,10 @@ async def list_buckets(
     wanted: ReadingFilter,
     bucketing: BucketRequest,
 ) -> list[dict[str, Any]]:
-    """Return buckets aligned to UTC; without a start the last day. Raises ``Invalid`` for too many."""
+    """Return buckets aligned to UTC; without a start the last day.
+
+    Raises ``Invalid`` for too many.
+    """
     interval_us = parse_interval(bucketing.interval)
     aggregates = parse_aggregates(bucketing.aggregate)
     end_us = bucketing.now_us + 1 if wanted.end_us is None else wanted.end_us

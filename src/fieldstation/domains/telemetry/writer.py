@@ -1,4 +1,5 @@
-"""The one writer of a node: whatever waits when it is idle becomes one commit, and only then is anybody told."""
+"""The one writer of a node: whatever waits when it is idle becomes one commit, and only then is
+anybody told."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,7 +36,8 @@ RETRY_DELAY_S_MAX = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """One group as it was stored; ``accepted`` holds the positions that are new, in order (None: all)."""
+    """One group as it was stored; ``accepted`` holds the positions that are new, in order (None:
+    all)."""
 
     seq: int
     committed_us: int
@@ -62,7 +64,10 @@ class WriterCounts:
 
 @dataclass(slots=True)
 class Writer:
-    """Commits groups in order. A failed commit fails its requests; counted messages are tried again, unacknowledged."""
+    """Commits groups in order.
+
+    A failed commit fails its requests; counted messages are tried again, unacknowledged.
+    """
 
     intake: Intake
     store: ReadingStore
@@ -71,30 +76,21 @@ class Writer:
     keep_heartbeats: Callable[[Sequence[Heartbeat]], Awaitable[None]]
     consumers: list[Callable[[Committed], None]] = field(default_factory=list)
     counts: WriterCounts = field(default_factory=WriterCounts)
-    busy: bool = False
 
     async def write_forever(self) -> None:
         """Take, commit, tell; until cancelled between two groups."""
         while True:
             group = await self.intake.take()
-            self.busy = True
             try:
                 await self._commit_with_retries(group)
             finally:
                 self.intake.done(group)
-                self.busy = False
-
-    async def drain(self) -> None:
-        """Wait until everything taken so far is committed."""
-        while self.intake.queued or self.busy:
-            await asyncio.sleep(0.01)
 
     async def _commit_with_retries(self, group: Group) -> None:
         delay_s = RETRY_DELAY_S
         while True:
             try:
-                await self._commit(group)
-                return
+                return await self._commit(group)
             except Busy as error:
                 self.counts.failures += 1
                 log.warning("commit_failed", reason=error.detail, readings=len(group))
@@ -125,7 +121,7 @@ class Writer:
         self._tell(group, readings, appended)
 
     async def _resolve(self, group: Group) -> None:
-        """Give every planned series its id and every new variant its number, committed before use."""
+        """Give every planned series its id and every new variant its number, committed."""
         planned = list(dict.fromkeys(series for series in group.series if not series.id))
         if planned:
             await self.catalog.commit_planned(planned)
@@ -161,7 +157,8 @@ class Writer:
             consume(committed)
 
     def _keep_conflicts(self, group: Group, outcomes: bytes) -> None:
-        """Keep what a counted message lost to an earlier reading; its sender has no other way to learn of it."""
+        """Keep what a counted message lost to an earlier reading; its sender has no other way to
+        learn of it."""
         if Outcome.CONFLICT not in outcomes or not group.counted:
             return
         told = {n for w in group.waiters for n in range(w.start, w.start + w.count)}
@@ -190,8 +187,8 @@ class Writer:
 def prepare(group: Group) -> tuple[Columns, list[int]]:
     """Make a group's columns: ids, anomaly flags and scores, and which readings may exist already.
 
-    A group that is tried again was scored before; all of it may exist already, for the outcome of a commit that
-    failed is unknown.
+    A group that is tried again was scored before; all of it may exist already, for the outcome of a
+    commit that failed is unknown.
     """
     if group.scored:
         suspects = list(range(len(group)))
@@ -203,7 +200,8 @@ def prepare(group: Group) -> tuple[Columns, list[int]]:
 
 
 def score(group: Group) -> list[int]:
-    """Flag what does not fit its series; return the positions that are not newer than all before them."""
+    """Flag what does not fit its series; return the positions that are not newer than all before
+    them."""
     suspects: list[int] = []
     add_suspect = suspects.append
     flags, details = group.flags, group.details

@@ -39,7 +39,7 @@ def add(session: AsyncSession, row: Base) -> None:
 
 def affected(result: Result[Any]) -> int:
     """Return how many rows an UPDATE or DELETE changed."""
-    return cast("CursorResult[Any]", result).rowcount
+    return cast(CursorResult[Any], result).rowcount
 
 
 # API keys
@@ -106,7 +106,7 @@ async def revoke_keys(
 
 async def note_key_uses(session: AsyncSession, uses: Sequence[tuple[str, datetime]]) -> None:
     """Write when keys were last used, ``(key id, instant)``; keys that are gone do not matter."""
-    keys = cast("Table", ApiKey.__table__)
+    keys = cast(Table, ApiKey.__table__)
     connection = await session.connection()
     await connection.execute(
         update(keys).where(keys.c.id == bindparam("key")).values(last_used_at=bindparam("at")),

@@ -32,7 +32,6 @@ SESSIONS_PER_USER_MAX = 50
 FIRST_LOCK_S = 30
 LOCK_S_MAX = 15 * 60
 FAILURES_FORGOTTEN_AFTER = timedelta(hours=24)
-FAILURE_WRITES_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +98,15 @@ def refuse_locked(throttle: LoginThrottle | None, now: datetime) -> None:
 
 async def record_failure(desk: Desk, key: str) -> None:
     """Count a failed login; from the tenth on each locks, twice as long as the one before."""
-    for attempt in range(FAILURE_WRITES_MAX):
-        try:
-            async with desk.database.transaction() as session:
-                await count_failure(session, desk, key)
-        except Conflict:
-            if attempt == FAILURE_WRITES_MAX - 1:
-                raise
-        else:
-            return
+    try:
+        await write_failure(desk, key)
+    except Conflict:  # another first failure was faster: its row is there now
+        await write_failure(desk, key)
+
+
+async def write_failure(desk: Desk, key: str) -> None:
+    async with desk.database.transaction() as session:
+        await count_failure(session, desk, key)
 
 
 async def count_failure(session: Session, desk: Desk, key: str) -> None:

@@ -142,7 +142,8 @@ class Server:
             OSError,
             TimeoutError,
             driver.InterfaceError,
-            driver.InternalClientError,  # what the driver says to a session that was ended while idle
+            # What the driver says of a session that was ended while idle.
+            driver.InternalClientError,
             driver.PostgresConnectionError,
             driver.OperatorInterventionError,
             driver.InsufficientResourcesError,

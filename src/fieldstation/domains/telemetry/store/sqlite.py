@@ -139,11 +139,7 @@ class SqliteReadingStore(SteppedStore):
             raise Busy("The telemetry store is closed.")
         if not slots.acquire(blocking=False):
             raise Busy("Too many requests wait for the telemetry store.")
-        try:
-            job = executor.submit(_named, work)
-        except RuntimeError:
-            slots.release()
-            raise
+        job = executor.submit(_named, work)
         job.add_done_callback(lambda _: slots.release())
         return await asyncio.wrap_future(job)
 
