@@ -11,6 +11,8 @@ from sqlalchemy import select, text, update
 
 from fieldstation.core.clock import ManualClock, SystemClock
 from fieldstation.domains.identity.models import LoginThrottle, RefreshToken, User
+from fieldstation.domains.identity.queries import credentials, people
+from fieldstation.domains.identity.service.revocations import revoke_families
 from fieldstation.domains.identity.service.sessions import SESSIONS_PER_USER_MAX
 from tests.domains.identity.stations import (
     PASSWORD,
@@ -126,23 +128,25 @@ async def test_guesses_at_the_same_time_are_all_counted(station: Station, ada: P
     assert statuses.count(429) == 5
 
 
+async def is_waiting(station: Station, *, verified: int) -> bool:
+    """Tell whether another transaction waits for a lock; on SQLite all wait for the one writer."""
+    if station.database.dialect == "sqlite":
+        return station.hasher.verified == verified
+    async with station.database.reading() as session:
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        return bool(await session.scalar(text(waiting)))
+
+
 async def test_first_failures_at_the_same_time_are_both_counted(
     station: Station, ada: Person
 ) -> None:
-    async def is_waiting() -> bool:
-        if station.database.dialect == "sqlite":
-            return station.hasher.verified == verified + 1
-        async with station.database.reading() as session:
-            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-            return bool(await session.scalar(text(waiting)))
-
     verified = station.hasher.verified
     async with anyio.create_task_group() as tasks, station.database.transaction() as session:
         now = station.clock.now()
         session.add(LoginThrottle(key=ada.id, failures=1, locked_until=None, updated_at=now))
         await session.flush()
         tasks.start_soon(station.log_in, ada.email, "not the password")
-        await wait_until(is_waiting)
+        await wait_until(lambda: is_waiting(station, verified=verified + 1))
     async with station.database.reading() as session:
         throttle = await session.get_one(LoginThrottle, ada.id)
     assert throttle.failures == 2
@@ -289,6 +293,24 @@ async def test_refresh_refuses_unknown_missing_and_expired_tokens(
     refusal(empty, 401, "unauthenticated")
     manual(station).advance(timedelta(days=30).total_seconds())
     refusal(await refresh(station, ada.tokens["refresh_token"]), 401, "unauthenticated")
+
+
+async def test_refresh_loses_against_the_end_of_its_session(station: Station, ada: Person) -> None:
+    token, verified = ada.tokens["refresh_token"], station.hasher.verified
+    answers: list[Response] = []
+
+    async def renew() -> None:
+        answers.append(await refresh(station, token))
+
+    async with anyio.create_task_group() as tasks, station.database.transaction() as session:
+        await people.locked_user(session, ada.id)
+        tasks.start_soon(renew)
+        await wait_until(lambda: is_waiting(station, verified=verified))
+        families = await credentials.live_families(session, ada.id, now=station.clock.now())
+        await revoke_families(session, families, now=station.clock.now())
+    refusal(answers[0], 401, "unauthenticated")
+    async with station.database.reading() as session:
+        assert not await credentials.live_families(session, ada.id, now=station.clock.now())
 
 
 async def test_two_refreshes_at_the_same_time_have_one_winner(url: str) -> None:

@@ -88,26 +88,28 @@ class Writer:
 
     async def _commit_with_retries(self, group: Group) -> None:
         delay_s = RETRY_DELAY_S
-        while True:
-            try:
-                return await self._commit(group)
-            except Busy as error:
-                self.counts.failures += 1
-                log.warning("commit_failed", reason=error.detail, readings=len(group))
-                fail_waiters(group, error)
-                group = group.without_waiters()
-                if not group.counted:
-                    return
-            except (
-                Exception
-            ):  # a defect of ours must not end the writer: nothing of the group was acknowledged
-                log.exception("commit_crashed", readings=len(group))
-                fail_waiters(group, StationError("The station could not store this."))
-                for receipt in group.counted:
-                    receipt.fail()
+        while not await self._is_settled(group):
+            group = group.without_waiters()
+            if not group.counted:
                 return
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, RETRY_DELAY_S_MAX)
+
+    async def _is_settled(self, group: Group) -> bool:
+        """Try to commit; false when the database is away: its requests know, the rest must wait."""
+        try:
+            await self._commit(group)
+        except Busy as error:
+            self.counts.failures += 1
+            log.warning("commit_failed", reason=error.detail, readings=len(group))
+            fail_waiters(group, error)
+            return False
+        except Exception:  # noqa: BLE001 - a defect must not end the writer; nothing was acknowledged
+            log.exception("commit_crashed", readings=len(group))
+            fail_waiters(group, StationError("The station could not store this."))
+            for receipt in group.counted:
+                receipt.fail()
+        return True
 
     async def _commit(self, group: Group) -> None:
         await self._resolve(group)

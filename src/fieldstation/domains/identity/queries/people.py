@@ -55,6 +55,16 @@ async def user_by_id(session: AsyncSession, user_id: str) -> User | None:
     return await session.get(User, user_id)
 
 
+async def locked_user(session: AsyncSession, user_id: str) -> User | None:
+    """Return a user as they are now; other changes of their credentials wait for this transaction.
+
+    Rows that only refer to the user need not wait (on PostgreSQL: FOR NO KEY UPDATE).
+    """
+    return await session.get(
+        User, user_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+
+
 async def users_after(session: AsyncSession, after_id: str | None, *, limit: int) -> Sequence[User]:
     """Return users of the whole station, oldest first."""
     statement = select(User).order_by(User.id).limit(limit)
@@ -127,7 +137,9 @@ async def delete_row(session: AsyncSession, row: Membership | Organization) -> b
 async def lock_organization(session: AsyncSession, organization_id: str) -> None:
     """Let other transactions that change this organization's owners wait until this one ends."""
     await session.execute(
-        select(Organization.id).where(Organization.id == organization_id).with_for_update()
+        select(Organization.id)
+        .where(Organization.id == organization_id)
+        .with_for_update(key_share=True)
     )
 
 

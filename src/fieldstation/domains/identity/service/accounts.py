@@ -137,6 +137,7 @@ async def set_password(
         user = await people.user_by_login(session, login)
         if user is None:
             raise errors.no_such_user()
+        await people.locked_user(session, user.id)
         await replace_password(session, user, password_hash, now=clock.now())
         await credentials.clear_throttle(session, user.id)
         record_password(session, user, actor=STATION, now=clock.now())
@@ -212,13 +213,13 @@ async def change_password(desk: Desk, account: Account, form: PasswordChange) ->
     new_hash = await desk.passwords.hash(new_password)
     async with desk.database.transaction() as session:
         now = desk.clock.now()
-        user = await own_user(session, account)
-        if user.password_hash != old_hash:
+        locked = await people.locked_user(session, account.user_id)
+        if locked is None or locked.password_hash != old_hash:
             raise wrong_password()
         await replace_password(
-            session, user, new_hash, now=now, keep_family=account.principal.family_id
+            session, locked, new_hash, now=now, keep_family=account.principal.family_id
         )
-        record_password(session, user, actor=account.actor, now=now)
+        record_password(session, locked, actor=account.actor, now=now)
 
 
 def wrong_password() -> Forbidden:

@@ -126,6 +126,7 @@ async def update_user(
         password_hash = await desk.passwords.hash(password)
     async with desk.database.transaction() as session:
         now = desk.clock.now()
+        await people.locked_user(session, user_id)
         user, membership = await member_of(session, caller, user_id)
         refuse_above(caller, Role(membership.role))
         if password_hash is not None or profile_changes(user, changes):

@@ -18,7 +18,7 @@ from fieldstation.domains.identity.ports import PasswordHasher
 
 PASSWORD_CHARACTERS_MIN = 10
 # About 50 ms on one core of a small server; OWASP's floor is 19 MiB with two passes.
-ARGON2_MEMORY_KIB = 24 * 1024
+ARGON2_MEMORY_KIB = 32 * 1024
 ARGON2_PASSES = 2
 ARGON2_LANES = 1
 PASSWORDS_HASHING_MAX = 2

@@ -129,9 +129,9 @@ async def count_failure(session: Session, desk: Desk, key: str) -> None:
 async def admit(session: Session, desk: Desk, candidate: Candidate, verdict: Verdict) -> User:
     """Let a user with the right password in, if nothing changed while it was checked."""
     now = desk.clock.now()
+    user = await people.locked_user(session, candidate.user_id or "")
     throttle = await queries.locked_throttle(session, candidate.throttle_key)
     refuse_locked(throttle, now)
-    user = await people.user_by_id(session, candidate.user_id or "")
     if user is None or not user.is_active or user.password_hash != candidate.password_hash:
         raise errors.bad_login()
     if throttle is not None:
@@ -218,7 +218,7 @@ async def rotate(session: Session, desk: Desk, token_hash: str) -> TokensRead:
     found = await queries.refresh_token(session, token_hash)
     if found is None:
         raise errors.bad_credential()
-    user = await people.user_by_id(session, found.user_id)
+    user = await people.locked_user(session, found.user_id)
     if user is None or not user.is_active:
         raise errors.bad_credential()
     tokens = add_tokens(
@@ -239,6 +239,7 @@ async def handle_reuse(
             return
         if found.revoked_at is not None:
             return
+        await people.locked_user(session, found.user_id)
         now = desk.clock.now()
         await revoke_families(session, [found.family_id], now=now)
         record(
@@ -256,6 +257,7 @@ async def log_out(session: Session, account: Account, *, now: datetime) -> None:
     Raises ``Forbidden`` for an API key.
     """
     family_id, token_id = session_ids(account.principal)
+    await people.locked_user(session, account.user_id)
     await revoke_families(session, [family_id], now=now)
     revoke(session, token_id, now=now)
     record(

@@ -1,0 +1,53 @@
+"""An alias answers as the canonical path does."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from fieldstation.web.aliases import ALIASES
+from tests.clients import PASSWORD, StationClient, expect
+
+PASSING = ("timestamp", "x-process-time", "x-request-id", "x-correlation-id", "date")
+
+
+def without_passing(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {k: without_passing(v) for k, v in content.items() if k not in PASSING}
+    return content
+
+
+@pytest.mark.parametrize("alias", [alias for alias in ALIASES if "health" in alias or "me" in alias])
+def test_a_reading_alias_answers_alike(client: StationClient, alias: str) -> None:
+    one, two = client.http.get(alias), client.http.get(ALIASES[alias])
+    assert one.status_code == two.status_code == 200
+    assert without_passing(one.json()) == without_passing(two.json())
+    assert set(one.headers) == set(two.headers)
+
+
+@pytest.mark.parametrize("alias", sorted(ALIASES))
+def test_every_alias_refuses_alike(client: StationClient, alias: str) -> None:
+    with httpx2.Client(base_url=client.url) as nobody:
+        for method in ("GET", "POST", "DELETE"):
+            one, two = (nobody.request(method, path) for path in (alias, ALIASES[alias]))
+            assert one.status_code == two.status_code
+            assert one.headers.get("allow") == two.headers.get("allow")
+
+
+def test_the_password_flow_s_token_opens_the_api(client: StationClient) -> None:
+    form = {"grant_type": "password", "username": client.email, "password": PASSWORD}
+    token = expect(client.http.post("/token", data=form), 200)["access_token"]
+    me = client.http.get("/v1/auth/me", headers={"Authorization": f"Bearer {token}"})
+    assert expect(me, 200)["email"] == client.email
+
+
+def test_aliases_are_not_in_the_documented_api(client: StationClient) -> None:
+    paths = client.get("/openapi.json")["paths"]
+    assert not set(ALIASES) & set(paths)
+    assert set(ALIASES.values()) <= set(paths)
+
+
+def test_a_request_by_an_alias_is_counted_under_the_route(client: StationClient) -> None:
+    client.http.get("/v1/auth/me")
+    lines = [line for line in client.http.get("/metrics").text.splitlines() if "auth/me" in line]
+    assert any('endpoint="/api/v1/auth/me"' in line for line in lines), lines
