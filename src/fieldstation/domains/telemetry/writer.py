@@ -104,7 +104,7 @@ class Writer:
             log.warning("commit_failed", reason=error.detail, readings=len(group))
             fail_waiters(group, error)
             return False
-        except Exception:  # noqa: BLE001 - a defect must not end the writer; nothing was acknowledged
+        except Exception:  # a defect must not end the writer; nothing was acknowledged
             log.exception("commit_crashed", readings=len(group))
             fail_waiters(group, StationError("The station could not store this."))
             for receipt in group.counted:
