@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from fieldstation.core.errors import Busy
+from fieldstation.core.errors import Busy, Invalid
 from fieldstation.core.events import Event, Publish
 from fieldstation.db.engines import Engines
 
@@ -76,6 +76,8 @@ async def open_session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
     except IntegrityError:
         raise
     except DBAPIError as error:
+        if sql_state(error) in HOLDS_NUL:
+            raise Invalid("A text cannot hold the NUL character.", code="nul_in_text") from error
         if is_unavailable(error):
             raise Busy(UNAVAILABLE, retry_after_s=2, code="database_unavailable") from error
         raise
@@ -84,16 +86,21 @@ async def open_session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
 
 
 UNAVAILABLE = "The database does not answer; nothing was stored, try again in a moment."
+HOLDS_NUL = frozenset({"22021", "22P05"})
 POSTGRESQL_AWAY = ("08", "57P", "53", "25006")
+
+
+def sql_state(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
 
 
 def is_unavailable(error: DBAPIError) -> bool:
     """Tell an absent, full or locked database from a wrong statement."""
     if error.connection_invalidated:
         return True
-    state = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    state = sql_state(error)
     if state is not None:
-        return str(state).startswith(POSTGRESQL_AWAY)
+        return state.startswith(POSTGRESQL_AWAY)
     message = str(error.orig).lower()
     return any(
         sign in message

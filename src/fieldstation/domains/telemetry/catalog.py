@@ -13,12 +13,22 @@ from fieldstation.domains.telemetry.ports import (
 )
 
 DEVICES_MAX = 50_000
+VARIANTS_MAX = 100
 
 
 class Series:
     """One series as the writer knows it; ``id`` is 0 until it is committed."""
 
-    __slots__ = ("assigned_us", "detector", "id", "key", "last_us", "variant_flags", "variants")
+    __slots__ = (
+        "assigned_us",
+        "detector",
+        "id",
+        "key",
+        "labels",
+        "last_us",
+        "variant_flags",
+        "variants",
+    )
 
     def __init__(self, key: SeriesKey) -> None:
         self.key = key
@@ -26,6 +36,7 @@ class Series:
         self.last_us = 0
         self.assigned_us = 0
         self.detector = Detector()
+        self.labels: set[Variant] = set()
         self.variants: list[Variant] = []
         self.variant_flags: dict[tuple[str | None, str | None, str], int] = {}
 
@@ -36,10 +47,20 @@ class Series:
         for number, variant in enumerate(row.variants):
             self.add_variant(number, variant)
 
+    def admits(self, variant: Variant) -> bool:
+        """Whether readings may be labelled so: a series has at most ``VARIANTS_MAX`` labels."""
+        if variant in self.labels:
+            return True
+        if len(self.labels) >= VARIANTS_MAX:
+            return False
+        self.labels.add(variant)
+        return True
+
     def add_variant(self, number: int, variant: Variant) -> None:
         while len(self.variants) <= number:
             self.variants.append(variant)
         self.variants[number] = variant
+        self.labels.add(variant)
         self.variant_flags[variant] = number << VARIANT_SHIFT
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from fieldstation.core.clock import Clock
 from fieldstation.core.errors import Busy
 from fieldstation.core.settings import TelemetrySettings
-from fieldstation.domains.telemetry.catalog import DeviceSeries, Series
+from fieldstation.domains.telemetry.catalog import VARIANTS_MAX, DeviceSeries, Series
 from fieldstation.domains.telemetry.payloads import (
     Incoming,
     Rejection,
@@ -269,13 +269,18 @@ class Intake:
         if series is None:
             most = self._settings.series_per_device_max
             return Rejection(0, "too_many_series", f"A device has at most {most} series.")
+        variant = Variant(reading.unit, reading.origin, protocol)
+        if not series.admits(variant):
+            return Rejection(
+                0, "too_many_labels", f"A series has at most {VARIANTS_MAX} units and origins."
+            )
         append_checked(
             group,
             series,
             reading,
             ts_us=assign_time(series, now_us) if given_us is None else given_us,
             metadata=metadata,
-            variant=Variant(reading.unit, reading.origin, protocol),
+            variant=variant,
         )
         return None
 

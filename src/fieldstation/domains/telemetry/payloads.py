@@ -144,6 +144,8 @@ def read_item(item: Any) -> Incoming | tuple[str, str]:
 def check_value(value: Value) -> Rejection | None:
     """Refuse what cannot be stored: infinities, NaN, long texts."""
     if isinstance(value, str):
+        if "\x00" in value:
+            return Rejection(0, "value_invalid", "value: a text cannot hold the NUL character.")
         if len(value.encode("utf-8", "surrogatepass")) > TEXT_BYTES_MAX:
             return Rejection(
                 0, "value_too_long", f"value: a text has at most {TEXT_BYTES_MAX} bytes."
