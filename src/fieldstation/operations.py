@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fieldstation.adapters.sqlite_backup import create_backup
+from fieldstation.adapters.sqlite_backup.manifest import BACKUPS
 from fieldstation.core.errors import Conflict
 from fieldstation.domains.identity.schemas.callers import Role
 from fieldstation.domains.identity.service import accounts, organizations
@@ -13,7 +14,6 @@ from fieldstation.domains.identity.service.accounts import Profile
 from fieldstation.runtime import Runtime, station_url, telemetry_url
 
 FIRST_ORGANIZATION = "Station"
-BACKUPS = "backups"
 
 Operation = Callable[..., Awaitable[Any]]
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from fieldstation.core.errors import Malformed, NotFound, StationError
+from fieldstation.core.errors import Busy, Malformed, NotFound, StationError
 
 log = structlog.get_logger(__name__)
 
@@ -88,8 +88,14 @@ async def ask_station(path: Path, operation: str, arguments: Mapping[str, Any]) 
     with contextlib.closing(writer):
         request = ControlRequest(operation, dict(arguments))
         writer.write(msgspec.json.encode(request) + b"\n")
-        async with asyncio.timeout(REQUEST_TIMEOUT_S):
-            answer = msgspec.json.decode(await reader.readline())
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                line = await reader.readline()
+        except TimeoutError as error:
+            raise Busy(f"The station did not answer in {REQUEST_TIMEOUT_S:.0f} s.") from error
+        if not line:
+            raise Busy("The station ended before it answered; look at its log and try again.")
+        answer = msgspec.json.decode(line)
     if "error" in answer:
         raise StationError(answer["detail"], code=answer["error"])
     return answer["result"]

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import event, make_url
 from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
@@ -42,7 +43,12 @@ def database_url(url: str | None, *, data_dir: Path, file_name: str = "station.d
     """
     if url is None:
         return URL.create("sqlite+aiosqlite", database=str(data_dir / file_name))
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SettingsError(
+            "DATABASE_URL: not a URL; use sqlite:///path or postgresql://user@host/name"
+        ) from error
     driver = DRIVERS.get(parsed.get_backend_name())
     if driver is None:
         raise SettingsError(

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -70,7 +70,7 @@ def run_on_sqlite(url: URL, work: Callable[[Connection], object]) -> None:
     try:
         with engine.begin() as connection:
             work(connection)
-    except OperationalError as error:
+    except DatabaseError as error:
         raise Busy(f"The database file {url.database} cannot be used ({error.orig}).") from error
     finally:
         engine.dispose()

@@ -1,45 +1,19 @@
 """Fixtures of identity's tests: each test runs on SQLite and on PostgreSQL."""
 
-import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from uuid import uuid4
 
-import asyncpg
 import pytest
 
 from tests.domains.identity.stations import Person, Station, make_tables, open_station
-
-SERVER = "postgresql://postgres@127.0.0.1:5432"
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+from tests.services import fresh_postgresql_database
 
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """Make a database with a name of its own and drop it; skip visibly when there is no server."""
-    name = f"fieldstation_identity_{uuid4().hex}"
-    try:
-        asyncio.run(on_server(f"CREATE DATABASE {name}"))
-    except OSError as error:
-        reason = f"no PostgreSQL on 127.0.0.1:5432: {error}"
-        if os.environ.get("FIELDSTATION_TEST_SERVICES") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    yield f"{SERVER}/{name}"
-    asyncio.run(on_server(f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-async def on_server(statement: str) -> None:
-    connection = await asyncpg.connect(f"{SERVER}/postgres", timeout=5)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
+    """Return a database of these tests alone, because each empties its tables."""
+    with fresh_postgresql_database() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
