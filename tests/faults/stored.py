@@ -19,7 +19,7 @@ DISTINCT = (
     " s.sensor_id, r.ts FROM reading AS r JOIN series AS s ON s.id = r.series_id) AS found"
 )
 READINGS = "SELECT count(*) FROM reading"
-LOGGED = "SELECT accepted_total FROM intake_batch ORDER BY seq DESC LIMIT 1"
+LOGGED = "SELECT coalesce(max(accepted_total), 0) FROM intake_batch"
 
 
 def rows_of_sqlite(data_dir: Path) -> list[tuple[Key, float]]:

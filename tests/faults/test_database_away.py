@@ -14,7 +14,7 @@ import pytest
 from tests.clients import StationClient
 from tests.faults.mqtt_link import MqttLink, puback, publish_frame
 from tests.faults.oracle import Journal
-from tests.faults.proxy import Line, ProxyControl, fault_proxy
+from tests.faults.proxy import COMMIT, Line, ProxyControl, fault_proxy
 from tests.faults.senders import HttpSender, MqttSender, Sender, run_senders
 from tests.faults.stored import rows_of_postgresql
 from tests.station_process import StationProcess, running_station
@@ -32,8 +32,6 @@ MQTT_SENDERS = 4
 GROWTH_BYTES_MAX = 16 * 1024 * 1024
 """2,000 queued readings are less than 2 MiB, 4 connections with at most 128 KiB received are 0.5 MiB; the rest is
 for connecting again and again. What the clients offer is three times as much: 4 × 400 × 32 KiB = 50 MiB."""
-COMMIT = b"COMMIT\x00"
-"""As the telemetry store says it; other transactions end with ``COMMIT;``."""
 ANSWER_S_MAX = 15.0
 LIVE_S_MAX = 2.0
 HEALTH_S_MAX = 8.0

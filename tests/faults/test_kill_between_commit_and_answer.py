@@ -1,0 +1,133 @@
+"""The station dies when a batch is committed and its answer has not left; the client sends it again.
+
+On PostgreSQL a proxy withholds the server's answer to COMMIT. On SQLite strace delays the return
+of each fdatasync, and a copy of the files tells when the commit is in them. Either way the station
+cannot answer before it is killed.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx2
+import msgspec
+import pytest
+
+from tests.clients import StationClient, TestDevice
+from tests.faults.mqtt_link import MqttLink, puback, publish_frame
+from tests.faults.oracle import Batch, Journal
+from tests.faults.proxy import COMMIT, Line, fault_proxy
+from tests.faults.stored import copy_files, rows_of_postgresql, rows_of_sqlite
+from tests.services import missing_service
+from tests.station_process import StationProcess
+from tests.wait_until import wait_until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("door", ["http", "mqtt"])]
+
+READINGS = 3
+PACKET_ID = 7
+HELD_BACK_US = 1_500_000
+STRACE = ("strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fdatasync")
+
+
+class Scene:
+    """A device with one batch, on a station that will die."""
+
+    def __init__(self, station: StationProcess, door: str) -> None:
+        self.station = station
+        self.journal = Journal()
+        with StationClient(station.url) as client:
+            self.device: TestDevice = client.sign_up().register_device()
+        self.batch: Batch = self.journal.write(self.device.id, "greenhouse", READINGS)
+        self._by_http = door == "http"
+
+    async def send_and_kill(self, is_committed: Callable[[], bool]) -> None:
+        """Send the batch, kill the station once it is committed, and see that no answer came."""
+        async with asyncio.TaskGroup() as tasks:
+            sending = tasks.create_task(self._send_in_vain(), name="send")
+            await wait_until(is_committed)
+            assert not sending.done(), "the answer left before the kill"
+            self.station.kill()
+
+    async def send_again(self) -> None:
+        """Send the same batch to the station that was started again; see that it is a duplicate."""
+        if self._by_http:
+            answer = await self._post()
+            assert answer.status_code == 201, answer.text
+            assert answer.json() == {"accepted": 0, "duplicates": READINGS, "rejected": []}
+        else:
+            link = await self._publish(again=True)
+            assert await link.receive() == puback(PACKET_ID)
+            link.close()
+        self.journal.acknowledge(self.batch)
+
+    async def _send_in_vain(self) -> None:
+        if self._by_http:
+            with pytest.raises(httpx2.TransportError):
+                await self._post()
+        else:
+            link = await self._publish(again=False)
+            assert await link.receive() is None
+            link.close()
+
+    async def _post(self) -> httpx2.Response:
+        async with httpx2.AsyncClient(base_url=self.station.url, timeout=30) as http:
+            return await http.post(
+                self.device.readings_path,
+                content=msgspec.json.encode(self.batch.readings()),
+                headers=self.device.headers,
+            )
+
+    async def _publish(self, *, again: bool) -> MqttLink:
+        link = await MqttLink.open(self.station.mqtt_port, self.device, client_id="greenhouse")
+        await link.send(publish_frame(self.batch, packet_id=PACKET_ID, again=again))
+        return link
+
+
+@contextmanager
+def ending(station: StationProcess) -> Iterator[StationProcess]:
+    try:
+        yield station
+    finally:
+        if station.process.poll() is None:
+            station.kill()
+
+
+async def test_a_retry_after_the_kill_is_a_duplicate_on_postgresql(
+    tmp_path: Path, own_database: str, door: str
+) -> None:
+    database = urlsplit(own_database)
+    with fault_proxy(database.port or 0) as proxy:
+        url = f"postgresql://{database.username}@127.0.0.1:{proxy.port}{database.path}"
+        station = StationProcess(tmp_path / "data", database_url=url).start()
+        with ending(station):
+            scene = Scene(station, door)
+            proxy.keep_answers_to(COMMIT)
+            await scene.send_and_kill(proxy.has_kept_answers)
+            assert len(scene.journal.verify(await rows_of_postgresql(own_database))) == READINGS
+            proxy.set_line(Line.UP)
+            station.start()
+            await scene.send_again()
+            assert station.stop() == 0
+    assert len(scene.journal.verify(await rows_of_postgresql(own_database))) == READINGS
+
+
+async def test_a_retry_after_the_kill_is_a_duplicate_on_sqlite(tmp_path: Path, door: str) -> None:
+    if shutil.which("strace") is None:
+        missing_service("no strace")
+    data_dir, scratch = tmp_path / "data", tmp_path / "scratch"
+    delay = ("-e", f"inject=fdatasync:delay_exit={HELD_BACK_US}", "-o", str(tmp_path / "trace"))
+    with ending(StationProcess(data_dir).start()) as first:
+        scene = Scene(first, door)
+        assert first.stop() == 0
+    with ending(StationProcess(data_dir, wrapper=(*STRACE, *delay)).start()) as delayed:
+        scene.station = delayed
+        await scene.send_and_kill(lambda: bool(rows_of_sqlite(copy_files(data_dir, scratch))))
+    with ending(StationProcess(data_dir).start()) as last:
+        scene.station = last
+        await scene.send_again()
+        assert last.stop() == 0
+    assert len(scene.journal.verify(rows_of_sqlite(data_dir))) == READINGS
