@@ -1,20 +1,18 @@
-"""Fixtures of the database tests: a schema of their own on SQLite and PostgreSQL."""
+"""Fixtures of the database tests: tables of their own on SQLite and PostgreSQL."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.engine import URL
 
 from fieldstation.core.clock import ManualClock
 from fieldstation.core.events import Event
-from fieldstation.core.settings import DatabaseSettings
 from fieldstation.db.database import Database
-from fieldstation.db.engines import create_engines, database_url
-from fieldstation.migrations.upgrade import upgrade
+from fieldstation.db.engines import database_url
 from tests.services import fresh_postgresql_database
+from tests.station_database import empty_database
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -47,16 +45,8 @@ def announced() -> Announced:
 
 @pytest.fixture
 async def database(url: URL, announced: Announced) -> AsyncIterator[Database]:
-    """An open database with the station's tables, empty where tests write."""
-    await upgrade(url, "station")
-    database = Database(
-        create_engines(url, DatabaseSettings(DATABASE_POOL_TIMEOUT_S="0.5")), announced.publish
-    )
-    async with database.transaction() as session:
-        for table in ("job", "outbox_message", "mqtt_retained"):
-            await session.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - our own names
-    yield database
-    await database.close()
+    async with empty_database(url, announced.publish) as database:
+        yield database
 
 
 @pytest.fixture

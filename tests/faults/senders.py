@@ -32,8 +32,8 @@ class Sender(ABC):
         self._station = station
         self._device = device
         self._journal = journal
-        self._batch_readings = batch_readings
-        self._sensor_id = f"sensor-{id(self):x}"
+        self.batch_readings = batch_readings
+        self.sensor_id = f"sensor-{id(self):x}"
         self._finishing = False
 
     @abstractmethod
@@ -50,7 +50,7 @@ class Sender(ABC):
         self._finishing = True
 
     def _next_batch(self) -> Batch:
-        return self._journal.write(self._device.id, self._sensor_id, self._batch_readings)
+        return self._journal.write(self._device.id, self.sensor_id, self.batch_readings)
 
 
 class HttpSender(Sender):
@@ -142,7 +142,7 @@ class MqttSender(Sender):
     async def run(self) -> None:
         try:
             link = await MqttLink.open(
-                self._station.mqtt_port, self._device, client_id=self._sensor_id
+                self._station.mqtt_port, self._device, client_id=self.sensor_id
             )
         except OSError:
             return

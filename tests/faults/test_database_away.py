@@ -1,6 +1,7 @@
 """PostgreSQL goes away under load and comes back: refused with 503 or held back, nothing acknowledged lost, no memory eaten."""
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ GROWTH_BYTES_MAX = 16 * 1024 * 1024
 """2,000 queued readings are less than 2 MiB, 4 connections with at most 128 KiB received are 0.5 MiB; the rest is
 for connecting again and again. What the clients offer is three times as much: 4 × 400 × 32 KiB = 50 MiB."""
 ANSWER_S_MAX = 15.0
+EXIT_S_MAX = 10.0
 LIVE_S_MAX = 2.0
 HEALTH_S_MAX = 8.0
 RECOVERY_S_MAX = 20.0
@@ -185,4 +187,32 @@ async def test_a_commit_whose_answer_was_lost_is_neither_repeated_nor_forgotten(
                 journal.acknowledge(batch)
         finally:
             link.close()
+        await found.verify(own_database)
+
+
+async def test_a_station_stops_in_time_though_its_database_is_away(
+    tmp_path: Path, own_database: str
+) -> None:
+    """What it could not store was never acknowledged; the device sends it again to the next station."""
+    with scene(tmp_path / "data", own_database) as (found, proxy):
+        journal, device = found.journals[0], found.clients[0].register_device()
+        batch = journal.write(device.id, "greenhouse", 1)
+        link = await MqttLink.open(found.station.mqtt_port, device, client_id="greenhouse")
+        proxy.set_line(Line.CUT)
+        await link.send(publish_frame(batch, packet_id=1))
+        await wait_until(lambda: "commit_failed" in found.station.output())
+        started = time.monotonic()
+        found.station.signal(signal.SIGTERM)
+        await wait_until(lambda: found.station.process.poll() is not None, timeout_s=15)
+        assert time.monotonic() - started < EXIT_S_MAX
+        assert found.station.process.returncode == 0, found.station.output()
+        assert await link.receive() is None
+        link.close()
+        proxy.set_line(Line.UP)
+        found.station.start()
+        link = await MqttLink.open(found.station.mqtt_port, device, client_id="greenhouse")
+        await link.send(publish_frame(batch, packet_id=1, again=True))
+        assert await link.receive() == puback(1)
+        link.close()
+        journal.acknowledge(batch)
         await found.verify(own_database)

@@ -18,7 +18,7 @@ import pytest
 
 from tests.clients import StationClient, TestDevice
 from tests.faults.mqtt_link import MqttLink, puback, publish_frame
-from tests.faults.oracle import Batch, Journal
+from tests.faults.oracle import Batch, Journal, Key
 from tests.faults.proxy import COMMIT, Line, fault_proxy
 from tests.faults.stored import copy_files, rows_of_postgresql, rows_of_sqlite
 from tests.services import missing_service
@@ -29,23 +29,28 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("door", ["http", "mqtt"
 
 READINGS = 3
 PACKET_ID = 7
-HELD_BACK_US = 1_500_000
+HELD_BACK_US = 1_000_000
 STRACE = ("strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=fdatasync")
 
 
 class Scene:
-    """A device with one batch, on a station that will die."""
+    """A device that sends two batches: one at peace, and one whose answer the station dies over."""
 
     def __init__(self, station: StationProcess, door: str) -> None:
         self.station = station
-        self.journal = Journal()
+        self._journal = Journal()
         with StationClient(station.url) as client:
-            self.device: TestDevice = client.sign_up().register_device()
-        self.batch: Batch = self.journal.write(self.device.id, "greenhouse", READINGS)
+            self._device: TestDevice = client.sign_up().register_device()
         self._by_http = door == "http"
+        self._batch = self._write()
+
+    async def send_at_peace(self) -> None:
+        """Send the first batch, which makes the series: what the next one commits are only its readings."""
+        await self._send(accepted=READINGS)
+        self._batch = self._write()
 
     async def send_and_kill(self, is_committed: Callable[[], bool]) -> None:
-        """Send the batch, kill the station once it is committed, and see that no answer came."""
+        """Send the second batch, kill the station once it is committed, and see that no answer came."""
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(self._send_in_vain(), name="send")
             await wait_until(is_committed)
@@ -53,16 +58,24 @@ class Scene:
             self.station.kill()
 
     async def send_again(self) -> None:
-        """Send the same batch to the station that was started again; see that it is a duplicate."""
+        """Send it again to the station that was started again; see that all of it is a duplicate."""
+        await self._send(accepted=0)
+
+    def verify(self, rows: list[tuple[Key, float]]) -> None:
+        """Both batches are stored, once."""
+        assert len(self._journal.verify(rows)) == 2 * READINGS
+
+    async def _send(self, *, accepted: int) -> None:
         if self._by_http:
             answer = await self._post()
             assert answer.status_code == 201, answer.text
-            assert answer.json() == {"accepted": 0, "duplicates": READINGS, "rejected": []}
+            counts = {"accepted": accepted, "duplicates": READINGS - accepted}
+            assert answer.json() == {**counts, "rejected": []}
         else:
-            link = await self._publish(again=True)
+            link = await self._publish(again=not accepted)
             assert await link.receive() == puback(PACKET_ID)
             link.close()
-        self.journal.acknowledge(self.batch)
+        self._journal.acknowledge(self._batch)
 
     async def _send_in_vain(self) -> None:
         if self._by_http:
@@ -76,15 +89,18 @@ class Scene:
     async def _post(self) -> httpx2.Response:
         async with httpx2.AsyncClient(base_url=self.station.url, timeout=30) as http:
             return await http.post(
-                self.device.readings_path,
-                content=msgspec.json.encode(self.batch.readings()),
-                headers=self.device.headers,
+                self._device.readings_path,
+                content=msgspec.json.encode(self._batch.readings()),
+                headers=self._device.headers,
             )
 
     async def _publish(self, *, again: bool) -> MqttLink:
-        link = await MqttLink.open(self.station.mqtt_port, self.device, client_id="greenhouse")
-        await link.send(publish_frame(self.batch, packet_id=PACKET_ID, again=again))
+        link = await MqttLink.open(self.station.mqtt_port, self._device, client_id="greenhouse")
+        await link.send(publish_frame(self._batch, packet_id=PACKET_ID, again=again))
         return link
+
+    def _write(self) -> Batch:
+        return self._journal.write(self._device.id, "greenhouse", READINGS)
 
 
 @contextmanager
@@ -105,14 +121,15 @@ async def test_a_retry_after_the_kill_is_a_duplicate_on_postgresql(
         station = StationProcess(tmp_path / "data", database_url=url).start()
         with ending(station):
             scene = Scene(station, door)
+            await scene.send_at_peace()
             proxy.keep_answers_to(COMMIT)
             await scene.send_and_kill(proxy.has_kept_answers)
-            assert len(scene.journal.verify(await rows_of_postgresql(own_database))) == READINGS
+            scene.verify(await rows_of_postgresql(own_database))
             proxy.set_line(Line.UP)
             station.start()
             await scene.send_again()
             assert station.stop() == 0
-    assert len(scene.journal.verify(await rows_of_postgresql(own_database))) == READINGS
+    scene.verify(await rows_of_postgresql(own_database))
 
 
 async def test_a_retry_after_the_kill_is_a_duplicate_on_sqlite(tmp_path: Path, door: str) -> None:
@@ -122,12 +139,15 @@ async def test_a_retry_after_the_kill_is_a_duplicate_on_sqlite(tmp_path: Path, d
     delay = ("-e", f"inject=fdatasync:delay_exit={HELD_BACK_US}", "-o", str(tmp_path / "trace"))
     with ending(StationProcess(data_dir).start()) as first:
         scene = Scene(first, door)
+        await scene.send_at_peace()
         assert first.stop() == 0
     with ending(StationProcess(data_dir, wrapper=(*STRACE, *delay)).start()) as delayed:
         scene.station = delayed
-        await scene.send_and_kill(lambda: bool(rows_of_sqlite(copy_files(data_dir, scratch))))
+        await scene.send_and_kill(
+            lambda: len(rows_of_sqlite(copy_files(data_dir, scratch))) == 2 * READINGS
+        )
     with ending(StationProcess(data_dir).start()) as last:
         scene.station = last
         await scene.send_again()
         assert last.stop() == 0
-    assert len(scene.journal.verify(rows_of_sqlite(data_dir))) == READINGS
+    scene.verify(rows_of_sqlite(data_dir))

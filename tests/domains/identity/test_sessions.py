@@ -19,6 +19,7 @@ from tests.domains.identity.stations import (
     Person,
     Station,
     expect,
+    make_tables,
     open_station,
     refusal,
 )
@@ -132,9 +133,16 @@ async def is_waiting(station: Station, *, verified: int) -> bool:
     """Tell whether another transaction waits for a lock; on SQLite all wait for the one writer."""
     if station.database.dialect == "sqlite":
         return station.hasher.verified == verified
+    return await count_waiting(station) == 1
+
+
+async def count_waiting(station: Station) -> int:
     async with station.database.reading() as session:
-        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        return bool(await session.scalar(text(waiting)))
+        waiting = text(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return await session.scalar(waiting) or 0
 
 
 async def test_first_failures_at_the_same_time_are_both_counted(
@@ -328,6 +336,34 @@ async def test_two_refreshes_at_the_same_time_have_one_winner(url: str) -> None:
         won = next(answer for answer in answers if answer.status_code == 200).json()
         expect(await station.client(won["access_token"]).get("/api/v1/auth/me"), 200)
         expect(await refresh(station, won["refresh_token"]), 200)
+
+
+async def test_two_refreshes_on_two_nodes_have_one_winner_and_the_session_goes_on(
+    postgresql_url: str,
+) -> None:
+    await make_tables(postgresql_url)
+    async with (
+        open_station(postgresql_url, clock=SystemClock()) as here,
+        open_station(postgresql_url, clock=SystemClock()) as there,
+    ):
+        ada = await here.register("ada@example.org")
+        answers: list[Response] = []
+
+        async def renew(station: Station) -> None:
+            answers.append(await refresh(station, ada.tokens["refresh_token"]))
+
+        async def both_wait() -> bool:
+            return await count_waiting(here) == 2
+
+        async with anyio.create_task_group() as tasks:
+            async with here.database.transaction() as session:
+                await people.locked_user(session, ada.id)
+                tasks.start_soon(renew, here)
+                tasks.start_soon(renew, there)
+                await wait_until(both_wait)
+        assert sorted(answer.status_code for answer in answers) == [200, 401]
+        won = next(answer for answer in answers if answer.status_code == 200).json()
+        expect(await refresh(there, won["refresh_token"]), 200)
 
 
 async def test_logout_ends_this_session_only_and_for_good(

@@ -67,15 +67,16 @@ bearer = HTTPBearer(
 )
 
 
-def the_authenticator(connection: HTTPConnection) -> Authenticator:
+# Coroutines although they await nothing: FastAPI sends plain functions to a thread.
+async def the_authenticator(connection: HTTPConnection) -> Authenticator:
     return connection.app.state.authenticator
 
 
-def the_passwords(connection: HTTPConnection) -> Passwords:
+async def the_passwords(connection: HTTPConnection) -> Passwords:
     return connection.app.state.passwords
 
 
-def the_quota(connection: HTTPConnection) -> Quota:
+async def the_quota(connection: HTTPConnection) -> Quota:
     return connection.app.state.quota
 
 
@@ -83,14 +84,16 @@ TheAuthenticator = Annotated[Authenticator, Depends(the_authenticator)]
 TheQuota = Annotated[Quota, Depends(the_quota)]
 
 
-def the_desk(
+async def the_desk(
     database: Annotated[Database, Depends(dependencies.database)],
     clock: TheClock,
     settings: TheSettings,
     authenticator: TheAuthenticator,
     passwords: Annotated[Passwords, Depends(the_passwords)],
 ) -> Desk:
-    return Desk(database, clock, settings.auth, authenticator.key_ring, passwords)
+    return Desk(
+        database, clock, settings.auth, authenticator.key_ring, passwords, authenticator.rotating
+    )
 
 
 TheDesk = Annotated[Desk, Depends(the_desk)]
@@ -282,7 +285,7 @@ def origin_allowed(headers: Headers, settings: Settings) -> bool:
     return netloc != "" and netloc in {headers.get("host", ""), public}
 
 
-def session_cookies_from_here(
+async def session_cookies_from_here(
     connection: HTTPConnection, settings: TheSettings, cookie: bool = False
 ) -> None:
     """Refuse to give another site's page a session cookie. Raises ``Forbidden``."""
@@ -291,7 +294,7 @@ def session_cookies_from_here(
         raise errors.foreign_origin()
 
 
-def cookie_refresh_token(connection: HTTPConnection, settings: TheSettings) -> str | None:
+async def cookie_refresh_token(connection: HTTPConnection, settings: TheSettings) -> str | None:
     """Return the refresh token of the browser's session; None without an origin of ours."""
     if not origin_allowed(connection.headers, settings):
         return None
@@ -303,7 +306,11 @@ def peer_of(connection: HTTPConnection) -> str | None:
     return None if connection.client is None else connection.client.host
 
 
-Peer = Annotated[str | None, Depends(peer_of)]
+async def the_peer(connection: HTTPConnection) -> str | None:
+    return peer_of(connection)
+
+
+Peer = Annotated[str | None, Depends(the_peer)]
 CookieRefreshToken = Annotated[str | None, Depends(cookie_refresh_token)]
 
 

@@ -29,6 +29,8 @@ from fieldstation.domains.telemetry.ports import (
 
 ORGANIZATION_SHARE = 0.5
 BY_NAME_FACTOR_MAX = 4
+TIMES_MAX = 4_096
+TIMES_KEPT_US = 1_000_000
 FULL = "The intake queue is full; nothing of this was stored, send it again in a moment."
 
 
@@ -120,6 +122,7 @@ class Intake:
         self._wakers: list[Callable[[], None]] = []
         self._share_max = int(settings.queue_readings_max * ORGANIZATION_SHARE)
         self._low_water = settings.queue_readings_max // 2
+        self._times = ReadTimes(0)
         self.queued = 0
         self.refused_full = 0
 
@@ -223,7 +226,7 @@ class Intake:
     ) -> list[Rejection]:
         """Append plain readings here, in one tight loop, and the others the careful way."""
         now_us = self._clock.now_us()
-        by_name, times = device.by_name, ReadTimes(now_us)
+        by_name, times = device.by_name, self._read_times(now_us)
         add_series, add_ts = group.series.append, group.ts_us.append
         add_value, add_flags = group.value.append, group.flags.append
         rejected: list[Rejection] = []
@@ -248,6 +251,12 @@ class Intake:
             if fault is not None:
                 rejected.append(fault._replace(index=index))
         return rejected
+
+    def _read_times(self, now_us: int) -> "ReadTimes":
+        times = self._times
+        if now_us - times.now_us > TIMES_KEPT_US or len(times) > TIMES_MAX:
+            times = self._times = ReadTimes(now_us)
+        return times
 
     def _append_unusual(
         self, group: Group, device: DeviceSeries, reading: Incoming, now_us: int, protocol: str
@@ -325,11 +334,11 @@ class ReadTimes(dict[int | float | str, int | None]):
     """
 
     def __init__(self, now_us: int) -> None:
-        self._now_us = now_us
+        self.now_us = now_us
 
     def __missing__(self, time: int | float | str) -> int | None:
         ts_us = parse_time(time)
-        if check_time(ts_us, self._now_us) is not None:
+        if check_time(ts_us, self.now_us) is not None:
             ts_us = None
         self[time] = ts_us
         return ts_us

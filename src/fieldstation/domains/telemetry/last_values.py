@@ -16,6 +16,7 @@ from fieldstation.domains.telemetry.rendering import Rendered, render
 from fieldstation.domains.telemetry.writer import Committed
 
 SERIES_PER_READ = 1_000
+NO_DETAIL = Detail()
 
 
 @dataclass(slots=True)
@@ -82,20 +83,19 @@ class LastValues:
             known = newest_position.get(series_id)
             if known is None or times[position] > times[known]:
                 newest_position[series_id] = position
+        details, committed_us = readings.details, committed.committed_us
         for series_id, position in newest_position.items():
             series = committed.series[position]
             flags = readings.flags[position]
             self._keep(
-                Newest(
-                    series_id=series_id,
-                    key=series.key,
-                    variant=series.variants[flags >> VARIANT_SHIFT],
-                    ts_us=times[position],
-                    value=readings.value[position],
-                    flags=flags,
-                    detail=readings.details.get(position, Detail()),
-                    received_us=committed.committed_us,
-                )
+                series_id,
+                series.key,
+                variant=series.variants[flags >> VARIANT_SHIFT],
+                ts_us=times[position],
+                value=readings.value[position],
+                flags=flags,
+                detail=details.get(position, NO_DETAIL),
+                received_us=committed_us,
             )
         self._seq = committed.seq
 
@@ -154,26 +154,42 @@ class LastValues:
             for row in await self._store.series_by_id(ids[start : start + SERIES_PER_READ]):
                 value, detail = found[row.id]
                 self._keep(
-                    Newest(
-                        series_id=row.id,
-                        key=row.key,
-                        variant=row.variants[value.flags >> VARIANT_SHIFT],
-                        ts_us=value.ts_us,
-                        value=value.value,
-                        flags=value.flags,
-                        detail=detail,
-                        received_us=value.received_us,
-                    )
+                    row.id,
+                    row.key,
+                    variant=row.variants[value.flags >> VARIANT_SHIFT],
+                    ts_us=value.ts_us,
+                    value=value.value,
+                    flags=value.flags,
+                    detail=detail,
+                    received_us=value.received_us,
                 )
 
-    def _keep(self, newest: Newest) -> None:
-        device_id = newest.key.device_id
-        series = self._by_device.get(device_id)
+    def _keep(
+        self,
+        series_id: int,
+        key: SeriesKey,
+        *,
+        variant: Variant,
+        ts_us: int,
+        value: float,
+        flags: int,
+        detail: Detail,
+        received_us: int,
+    ) -> None:
+        """Take a reading over if it is the newest; in place, because this happens for each one."""
+        series = self._by_device.get(key.device_id)
         if series is None:
             series = {}
-            self._by_device[device_id] = series
-            self._devices.setdefault(newest.key.organization_id, set()).add(device_id)
-        known = series.get(newest.series_id)
-        if known is None or newest.ts_us > known.ts_us:
-            series[newest.series_id] = newest
-            self._dirty[newest.series_id] = newest
+            self._by_device[key.device_id] = series
+            self._devices.setdefault(key.organization_id, set()).add(key.device_id)
+        known = series.get(series_id)
+        if known is None:
+            known = Newest(series_id, key, variant, ts_us, value, flags, detail, received_us)
+            series[series_id] = known
+        elif ts_us > known.ts_us:
+            known.variant, known.detail = variant, detail
+            known.ts_us, known.value, known.flags = ts_us, value, flags
+            known.received_us = received_us
+        else:
+            return
+        self._dirty[series_id] = known

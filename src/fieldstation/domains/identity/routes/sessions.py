@@ -36,7 +36,7 @@ router = APIRouter(prefix="/auth", tags=["Authentication"])
 WantsCookie = Annotated[bool, Query(description="Also set the session cookies, for a browser.")]
 
 
-def unstored(response: Response) -> None:
+async def unstored(response: Response) -> None:
     """Keep tokens out of caches."""
     response.headers["cache-control"] = "no-store"
 

@@ -16,6 +16,7 @@ PASSWORD_CHARACTERS_MAX = 256
 API_KEY_SCOPES_MAX = 50
 LOGIN_CHARACTERS_MAX = 254
 TOKEN_CHARACTERS_MAX = 200
+PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 
 
 def examples(*bodies: dict[str, Any]) -> dict[str, Any]:
@@ -220,7 +221,11 @@ class ApiKeyCreate(Input):
     )
 
     name: str = Field(
-        min_length=1, max_length=100, description="What the key is for.", examples=["Node-RED"]
+        min_length=1,
+        max_length=100,
+        pattern=PRINTABLE_PATTERN,
+        description="What the key is for.",
+        examples=["Node-RED"],
     )
     scopes: list[Annotated[str, Field(max_length=50)]] = Field(
         min_length=1,

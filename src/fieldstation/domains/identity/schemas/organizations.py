@@ -8,11 +8,11 @@ from pydantic import ConfigDict, Field, model_validator
 from fieldstation.domains.identity.schemas.callers import Role
 from fieldstation.domains.identity.schemas.credentials import (
     LOGIN_CHARACTERS_MAX,
+    PRINTABLE_PATTERN,
     Input,
     Output,
     examples,
 )
-from fieldstation.domains.identity.schemas.users import PRINTABLE_PATTERN
 
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from fieldstation.domains.identity.schemas.callers import Role
 from fieldstation.domains.identity.schemas.credentials import (
+    PRINTABLE_PATTERN,
     GivenPassword,
     Input,
     Output,
@@ -17,7 +18,6 @@ from fieldstation.domains.identity.schemas.credentials import (
 EMAIL_CHARACTERS_MAX = 240
 PUBLIC_LABEL = ".example"
 USERNAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{2,49}$"
-PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
 
 
 def well_formed_email(value: str) -> str:

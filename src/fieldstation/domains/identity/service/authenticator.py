@@ -48,6 +48,7 @@ class Authenticator:
     ) -> None:
         self.key_ring = key_ring
         self.settings = settings
+        self.rotating: set[str] = set()
         self._database = database
         self._clock = clock
         self._principals_max = principals_max

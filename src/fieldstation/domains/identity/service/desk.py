@@ -18,3 +18,5 @@ class Desk:
     settings: AuthSettings
     key_ring: KeyRing
     passwords: Passwords
+    rotating: set[str]
+    """Digests of the refresh tokens that this node is exchanging right now."""

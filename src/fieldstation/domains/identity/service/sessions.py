@@ -203,15 +203,21 @@ async def refresh(desk: Desk, token: str, *, peer: str | None = None) -> TokensR
     """Exchange a refresh token for the next pair; of two at the same time one wins.
 
     A token that comes back after its exchange was stolen on one side or the other: its family ends.
-    Raises ``Unauthenticated`` or ``Busy``.
+    One that comes before the exchange is committed (on another node: before it was marked as used)
+    only loses. Raises ``Unauthenticated`` or ``Busy``.
     """
-    arrived_at = desk.clock.now()
+    arrived_at, token_hash = desk.clock.now(), digest_of(token)
+    if token_hash in desk.rotating:
+        raise errors.bad_credential()
+    desk.rotating.add(token_hash)
     try:
         async with desk.database.transaction() as session:
-            return await rotate(session, desk, digest_of(token))
+            return await rotate(session, desk, token_hash)
     except RotationLostError:
-        await handle_reuse(desk, digest_of(token), arrived_at=arrived_at, peer=peer)
+        await handle_reuse(desk, token_hash, arrived_at=arrived_at, peer=peer)
         raise errors.bad_credential() from None
+    finally:
+        desk.rotating.discard(token_hash)
 
 
 async def rotate(session: Session, desk: Desk, token_hash: str) -> TokensRead:

@@ -1,0 +1,68 @@
+"""What a live socket's client does: open it in each way that the contract names, and read frames."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+FRAME_TIMEOUT_S = 10.0
+
+
+class LiveClient:
+    """An open socket."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    def receive(self, *, timeout_s: float = FRAME_TIMEOUT_S) -> dict[str, Any]:
+        return json.loads(self.socket.recv(timeout=timeout_s))
+
+    def readings(self, count: int) -> list[dict[str, Any]]:
+        """Return the next ``sensor_data`` frames' readings."""
+        frames = [self.receive() for _ in range(count)]
+        assert all(frame["type"] == "sensor_data" for frame in frames), frames
+        return [frame["data"] for frame in frames]
+
+    def ping(self) -> dict[str, Any]:
+        """Ask for a pong, which also tells that everything before it was handled."""
+        self.socket.send('{"type": "ping"}')
+        return self.receive()
+
+    def wait_until_closed(self, *, timeout_s: float = FRAME_TIMEOUT_S) -> tuple[int, str]:
+        """Return the code and reason with which the station closed the socket."""
+        try:
+            while True:
+                self.socket.recv(timeout=timeout_s)
+        except ConnectionClosed as closed:
+            assert closed.rcvd is not None, "closed without a reason"
+            return closed.rcvd.code, closed.rcvd.reason
+
+
+@contextmanager
+def live(
+    url: str,
+    *,
+    token: str | None = None,
+    path: str = "/ws",
+    query: Sequence[tuple[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+    origin: str | None = None,
+    subprotocols: Sequence[str] = (),
+) -> Iterator[LiveClient]:
+    """Open a socket; ``token`` goes into the Authorization header."""
+    sent = {} if token is None else {"Authorization": f"Bearer {token}"}
+    address = f"{url.replace('http', 'ws', 1)}{path}?{urlencode(query)}"
+    with connect(
+        address,
+        additional_headers={**sent, **(headers or {})},
+        origin=origin,  # pyrefly: ignore[bad-argument-type] # their own NewType
+        subprotocols=list(subprotocols) or None,  # pyrefly: ignore[bad-argument-type]
+        proxy=None,
+        compression=None,
+        close_timeout=2,
+    ) as socket:
+        yield LiveClient(socket)

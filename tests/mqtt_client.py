@@ -1,0 +1,96 @@
+"""What an MQTT client of the station does, with the library that most devices' owners use."""
+
+import json
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
+
+from tests.wait_until import wait_until_blocking
+
+
+class MqttClient:
+    """One connection; remembers what it was told and when it was closed."""
+
+    def __init__(self, port: int, username: str, password: str) -> None:
+        self.messages: list[MQTTMessage] = []
+        self.granted: list[int] = []
+        self.refused: str | None = None
+        self.connections = 0
+        self.closed = False
+        self._port = port
+        self._client = Client(
+            CallbackAPIVersion.VERSION2, client_id=uuid4().hex, protocol=MQTTv311
+        )
+        self._client.username_pw_set(username, password)
+        self._client.on_connect = self._connected
+        self._client.on_disconnect = self._disconnected
+        self._client.on_message = lambda _client, _data, message: self.messages.append(message)
+        self._client.on_subscribe = self._subscribed
+
+    def __enter__(self) -> "MqttClient":
+        self._client.connect("127.0.0.1", self._port, keepalive=30)
+        self._client.loop_start()
+        wait_until_blocking(lambda: self.connections > 0 or self.refused is not None)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._client.is_connected()
+
+    @property
+    def texts(self) -> list[str]:
+        return [message.payload.decode() for message in self.messages]
+
+    def send(
+        self, topic: str, payload: Any, *, qos: int = 1, retain: bool = False
+    ) -> MQTTMessageInfo:
+        """Publish; what is neither text nor bytes goes as JSON."""
+        if not isinstance(payload, str | bytes):
+            payload = json.dumps(payload)
+        return self._client.publish(topic, payload, qos=qos, retain=retain)
+
+    def publish(self, topic: str, payload: Any, *, qos: int = 1, retain: bool = False) -> None:
+        """Publish and wait for the acknowledgement."""
+        sent = self.send(topic, payload, qos=qos, retain=retain)
+        wait_until_blocking(sent.is_published)
+
+    def subscribe(self, topic_filter: str, *, qos: int = 1) -> int:
+        """Subscribe and return the granted QoS, or 128 for a refusal."""
+        before = len(self.granted)
+        self._client.subscribe(topic_filter, qos)
+        wait_until_blocking(lambda: len(self.granted) > before)
+        return self.granted[-1]
+
+    def wait_until_closed(self, *, timeout_s: float = 5.0) -> None:
+        wait_until_blocking(lambda: self.closed, timeout_s=timeout_s)
+
+    def _connected(
+        self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any
+    ) -> None:
+        if reason.is_failure:
+            self.refused = str(reason)
+            self._client.disconnect()
+        else:
+            self.connections += 1
+
+    def _disconnected(
+        self, _client: Client, _data: Any, _flags: Any, _reason: Any, _properties: Any
+    ) -> None:
+        self.closed = True
+
+    def _subscribed(
+        self, _client: Client, _data: Any, _mid: int, reasons: list[Any], _properties: Any
+    ) -> None:
+        self.granted.extend(reason.value for reason in reasons)
