@@ -2,8 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import asyncpg
@@ -12,7 +14,7 @@ import pytest
 POSTGRESQL = "postgresql://postgres@127.0.0.1:5432"
 
 
-def missing_service(reason: str) -> None:
+def missing_service(reason: str) -> NoReturn:
     """Skip with the reason; fail where services are required."""
     if os.environ.get("FIELDSTATION_TEST_SERVICES") == "required":
         pytest.fail(reason)
@@ -24,13 +26,19 @@ def fresh_postgresql_database() -> Iterator[str]:
     """Make a database with a name of its own, give its URL, drop it in the end."""
     name = f"fieldstation_test_{uuid4().hex}"
     try:
-        asyncio.run(on_postgresql(f"CREATE DATABASE {name}"))
+        run_apart(on_postgresql(f"CREATE DATABASE {name}"))
     except OSError as error:
         missing_service(f"no PostgreSQL on 127.0.0.1:5432: {error}")
     try:
         yield f"{POSTGRESQL}/{name}"
     finally:
-        asyncio.run(on_postgresql(f"DROP DATABASE {name} WITH (FORCE)"))
+        run_apart(on_postgresql(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def run_apart(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine in a thread of its own: a test's loop may be running in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
 
 
 async def on_postgresql(statement: str, *, database: str = "postgres") -> None:

@@ -11,6 +11,7 @@ from fieldstation.domains.system import routes as system
 from fieldstation.domains.telemetry import routes as telemetry
 from fieldstation.runtime import Runtime
 from fieldstation.web.aliases import Aliases
+from fieldstation.web.bodies import BodyCheck
 from fieldstation.web.hot_route import HotRoutes
 from fieldstation.web.middleware import BodyLimit, Correlation, Crashes, Timing
 from fieldstation.web.problems import install_problem_handlers
@@ -42,7 +43,8 @@ def create_app(runtime: Runtime) -> ASGIApp:
     for router, prefix in ROUTERS:
         app.include_router(router, prefix=prefix)
     app.openapi()
-    return wrap(HotRoutes(app, station=app, routers=ROUTERS), runtime)
+    served = HotRoutes(BodyCheck(app), station=app, routers=ROUTERS)
+    return wrap(served, runtime)
 
 
 def wrap(app: ASGIApp, runtime: Runtime) -> ASGIApp:

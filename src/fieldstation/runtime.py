@@ -30,7 +30,12 @@ from fieldstation.domains.devices import service as devices
 from fieldstation.domains.devices.events import DeviceDeleted
 from fieldstation.domains.devices.last_seen import FLUSH_INTERVAL_S, LastSeen
 from fieldstation.domains.identity.events import CredentialRevoked
-from fieldstation.domains.identity.jobs import RevocationWatch, purge_expired
+from fieldstation.domains.identity.jobs import (
+    KEY_USES_INTERVAL_S,
+    RevocationWatch,
+    note_key_uses,
+    purge_expired,
+)
 from fieldstation.domains.identity.ports import UnlimitedQuota
 from fieldstation.domains.identity.service.authenticator import Authenticator
 from fieldstation.domains.identity.service.passwords import Passwords, station_hasher
@@ -151,6 +156,7 @@ class Runtime:
         self.request_metrics = RequestMetrics(clock, lambda: prometheus_readings(self.state))
 
     def _subscribe(self) -> None:
+        self.bus.subscribe(CredentialRevoked, self.revocations.hear)
         self.bus.subscribe(CredentialRevoked, lambda event: self._revoke(event.subject))
         self.bus.subscribe(
             DeviceDeleted, lambda event: self.mqtt_door.forget_device(event.device_id)
@@ -246,6 +252,7 @@ class Runtime:
             ("outbox", repeat(relay.deliver_due, interval_s=OUTBOX_INTERVAL_S)),
             ("last-seen", repeat(self.last_seen.flush, interval_s=FLUSH_INTERVAL_S)),
             ("last-values", repeat(self.last_values.flush, interval_s=flush_s)),
+            ("key-uses", repeat(self._note_key_uses, interval_s=KEY_USES_INTERVAL_S)),
             ("loop-lag", watch_loop(self.state)),
         ]
         if self.mqtt is not None:
@@ -259,6 +266,9 @@ class Runtime:
             PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
         ]
         return JobRunner(self.database, self.clock, node_id=self.node_id, jobs=jobs)
+
+    async def _note_key_uses(self) -> None:
+        await note_key_uses(self.authenticator, self.database)
 
     async def _chain_audit(self) -> None:
         async with self.database.transaction() as session:

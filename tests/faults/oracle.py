@@ -1,4 +1,4 @@
-"""The oracle of every fault: acknowledged ⊆ stored ⊆ sent, one row a key, each with the value that was sent."""
+"""The oracle of every fault: acknowledged ⊆ stored ⊆ sent, one row a key with the value sent."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -46,8 +46,8 @@ class Batch:
 class Journal:
     """What the clients of one test sent and what was acknowledged to them.
 
-    It lives in the test's process, which no fault touches. Timestamps and values are unique and grow,
-    so that any stretch of it can be read back by time.
+    It lives in the test's process, which no fault touches. Timestamps and values are unique and
+    grow, so that any stretch of it can be read back by time.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Journal:
         self.acknowledged.update(batch.keys)
 
     def verify(self, rows: Iterable[tuple[Key, float]], *, since_us: int = 0) -> dict[Key, float]:
-        """Fail unless the stored ``rows`` from ``since_us`` on agree with the journal; return them by key."""
+        """Fail unless what is stored from ``since_us`` on agrees with the journal; return it."""
         listed = list(rows)
         stored = dict(listed)
         lost = {key for key in self.acknowledged if key.ts_us >= since_us} - stored.keys()
@@ -87,7 +87,10 @@ class Journal:
         return stored
 
     def verify_by_api(self, client: StationClient, *, since_us: int = 0) -> dict[Key, float]:
-        """Read everything from ``since_us`` on back through the API and judge it; return it by key."""
+        """Read everything from ``since_us`` on through the API and judge it; return it by key.
+
+        The last values must be the newest of what is stored.
+        """
         stored = self.verify(stored_by_api(client, since_us=since_us), since_us=since_us)
         newest: dict[tuple[str, str], Key] = {}
         for key in stored:

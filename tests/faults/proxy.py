@@ -1,4 +1,4 @@
-"""A TCP proxy in front of PostgreSQL that can be cut, swallow everything, or keep the answer to a commit to itself."""
+"""A TCP proxy in front of PostgreSQL that can be cut, swallow everything, or withhold an answer."""
 
 import asyncio
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ def fault_proxy(port: int) -> Iterator[ProxyControl]:
 
 
 class FaultProxy:
-    """Listens on a loopback port of its own and forwards to another one as long as its line is up."""
+    """Listens on a loopback port of its own and forwards to another one while its line is up."""
 
     def __init__(self, port: int) -> None:
         self.port = 0
@@ -77,7 +77,10 @@ class FaultProxy:
         await wait_until(lambda: not self._writers)
 
     async def set_line(self, line: Line) -> None:
-        """Change what happens; bytes that were swallowed never arrive, their connections are reset when it is up again."""
+        """Change what happens.
+
+        Bytes that were swallowed never arrive; their connections are reset when it is up again.
+        """
         if line is Line.SWALLOWING:
             self._passing.clear()
             return
@@ -89,7 +92,7 @@ class FaultProxy:
             await self._listen()
 
     def keep_answers_to(self, request: bytes) -> None:
-        """Forward the next request with these bytes, but nothing that comes back on its connection from then on."""
+        """Forward the next request with these bytes, and nothing more that comes back for it."""
         self._kept_request = request
         self.answers_kept.clear()
 

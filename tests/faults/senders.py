@@ -1,4 +1,4 @@
-"""Devices that keep sending, note every send and every acknowledgement, and send again what was not acknowledged."""
+"""Devices that keep sending, note sends and acknowledgements, and repeat the unacknowledged."""
 
 import asyncio
 import time
@@ -38,7 +38,7 @@ class Sender(ABC):
 
     @abstractmethod
     async def run(self) -> None:
-        """Connect and send until the connection is lost, or until everything is settled after ``finish``."""
+        """Connect and send until the connection is lost, or all is settled after ``finish``."""
 
     @property
     @abstractmethod
@@ -106,7 +106,7 @@ class HttpSender(Sender):
 
 
 class MqttSender(Sender):
-    """Publishes with QoS 1, several messages under way; repeats the unacknowledged with DUP and their packet ids."""
+    """Publishes with QoS 1, several messages under way; repeats them with DUP and their ids."""
 
     def __init__(
         self,
@@ -120,6 +120,8 @@ class MqttSender(Sender):
     ) -> None:
         super().__init__(station, device, journal, batch_readings=batch_readings)
         self.connections = 0
+        self.is_held_back = False
+        """Whether it waits for the station to read on."""
         self._padding_bytes = padding_bytes
         self._window_messages_max = window_messages_max
         self._under_way: deque[tuple[int, Batch]] = deque()
@@ -129,11 +131,6 @@ class MqttSender(Sender):
     @property
     def pending(self) -> Sequence[Batch]:
         return [batch for _, batch in self._under_way]
-
-    @property
-    def waits(self) -> bool:
-        """Whether the station leaves as much unacknowledged as this device dares to send."""
-        return len(self._under_way) >= self._window_messages_max
 
     def finish(self) -> None:
         super().finish()
@@ -165,7 +162,9 @@ class MqttSender(Sender):
                     continue
                 self._packet_id = self._packet_id % PACKET_ID_MAX + 1
                 self._under_way.append((self._packet_id, self._next_batch()))
+                self.is_held_back = True
                 await link.send(self._frame(*self._under_way[-1]))
+                self.is_held_back = False
             while self._under_way:
                 await self._wait_for_change()
             await link.send(DISCONNECT)
@@ -191,7 +190,7 @@ class MqttSender(Sender):
 
 
 async def run_senders(senders: Sequence[Sender], during: Callable[[], Awaitable[None]]) -> None:
-    """Let the senders send while ``during`` runs, and return when their connections are over too."""
+    """Let the senders send while ``during`` runs; return when their connections are over too."""
     async with asyncio.TaskGroup() as tasks:
         for number, sender in enumerate(senders):
             tasks.create_task(sender.run(), name=f"{type(sender).__name__} {number}")

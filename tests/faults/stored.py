@@ -7,12 +7,12 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.faults.oracle import SENSOR_TYPE, Key
+from tests.faults.oracle import Key
 
 FILES = ("station.db", "telemetry.db")
 ROWS = (
     "SELECT s.device_id, s.sensor_id, r.ts, r.value FROM reading AS r"
-    f" JOIN series AS s ON s.id = r.series_id WHERE s.sensor_type = '{SENSOR_TYPE}'"
+    " JOIN series AS s ON s.id = r.series_id"
 )
 DISTINCT = (
     "SELECT count(*) FROM (SELECT DISTINCT s.organization_id, s.device_id, s.sensor_type,"
@@ -23,7 +23,10 @@ LOGGED = "SELECT coalesce(max(accepted_total), 0) FROM intake_batch"
 
 
 def rows_of_sqlite(data_dir: Path) -> list[tuple[Key, float]]:
-    """Return the readings of a stopped station; fail when a file is damaged or anything counts twice."""
+    """Return the readings of a stopped station.
+
+    Fails when a file is damaged, a key stands twice, or the intake log counted differently.
+    """
     check_integrity(data_dir)
     with closing(sqlite3.connect(data_dir / "telemetry.db")) as connection:
         rows = connection.execute(ROWS).fetchall()
@@ -33,7 +36,10 @@ def rows_of_sqlite(data_dir: Path) -> list[tuple[Key, float]]:
 
 
 async def rows_of_postgresql(url: str) -> list[tuple[Key, float]]:
-    """Return the readings in the database of one node; fail when anything counts twice."""
+    """Return the readings in the database of one node.
+
+    Fails when a key stands twice, or the intake log counted differently.
+    """
     connection = await asyncpg.connect(url, timeout=5)
     try:
         rows = await connection.fetch(ROWS)

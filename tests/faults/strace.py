@@ -1,4 +1,4 @@
-"""Reads what strace wrote: which bytes came and went on each connection, and when files reached the disk.
+"""Reads what strace wrote: the bytes that came and went, and when files reached the disk.
 
 Only the order of the trace's lines is used, no clock. strace stops a thread at the entry and at the
 exit of each call until it has noted it, so the order it notes is the order in which things
@@ -28,7 +28,7 @@ SYNCING = frozenset({"fdatasync", "fsync"})
 
 
 def traced(trace: Path) -> tuple[str, ...]:
-    """Return the command before a station's own that traces it; the station still gets every signal."""
+    """Return what stands before a station's command to trace it; signals still reach it."""
     options = ("-f", "-qq", "--seccomp-bpf", "-I", "never", "-yy", "-s", str(STRING_BYTES_MAX))
     return ("strace", *options, "-e", f"trace={CALLS}", "-e", "signal=none", "-o", str(trace))
 
@@ -71,7 +71,7 @@ class Stream:
 
 @dataclass
 class Trace:
-    """What the station did: its connections by ``(own port, client's port)``, and its syncs of each file."""
+    """What the station did: connections by ``(own port, client's port)``, syncs by file."""
 
     received: dict[tuple[int, int], Stream] = field(default_factory=dict)
     sent: dict[tuple[int, int], Stream] = field(default_factory=dict)
@@ -114,7 +114,7 @@ def read_calls(lines: Iterable[str]) -> Iterator[Call]:
 
 
 def carried(call: Call) -> bytes:
-    """Return the bytes of a call, as many as it said it carried; fails when strace shortened them."""
+    """Return the bytes that a call said it carried; fails when strace shortened them."""
     parts = STRING.findall(call.arguments)
     assert not any(shortened for _, shortened in parts), call
     content = b"".join(codecs.escape_decode(text.encode("latin-1"))[0] for text, _ in parts)

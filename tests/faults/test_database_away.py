@@ -1,4 +1,9 @@
-"""PostgreSQL goes away under load and comes back: refused with 503 or held back, nothing acknowledged lost, no memory eaten."""
+"""PostgreSQL goes away under load and comes back: nothing acknowledged is lost, no memory eaten.
+
+Requests are refused with 503, MQTT clients are held back and acknowledged later on the same
+connection. The server itself stays up; a proxy in front of it goes away. FAULT_OUTAGE_S makes the
+outage longer than a test run can afford.
+"""
 
 import os
 import signal
@@ -25,15 +30,17 @@ pytestmark = pytest.mark.anyio
 
 OUTAGE_S = float(os.environ.get("FAULT_OUTAGE_S", "8"))
 SWALLOWED_S = max(OUTAGE_S, 12.0)
-"""Longer than the station waits for one answer of its database, so that it finds out in any case."""
+"""Longer than the station waits for one answer of its database, so that it finds out."""
 QUEUE_READINGS_MAX = 2_000
 PADDING_BYTES = 32 * 1024
 WINDOW_MESSAGES = 400
 MQTT_SENDERS = 4
 GROWTH_BYTES_MAX = 16 * 1024 * 1024
-"""2,000 queued readings are less than 2 MiB, 4 connections with at most 128 KiB received are 0.5 MiB; the rest is
-for connecting again and again. What the clients offer is three times as much: 4 × 400 × 32 KiB = 50 MiB."""
-ANSWER_S_MAX = 15.0
+"""2,000 queued readings are less than 2 MiB, and 4 connections with at most 128 KiB received are
+0.5 MiB; the rest is for connecting again and again. What the clients want to send is three times
+as much: 4 × 400 × 32 KiB = 50 MiB."""
+ANSWER_S_MAX = {Line.CUT: 5.0, Line.SWALLOWING: 15.0}
+"""Silence is noticed after 10 s at the earliest, a reset at once."""
 EXIT_S_MAX = 10.0
 LIVE_S_MAX = 2.0
 HEALTH_S_MAX = 8.0
@@ -56,7 +63,7 @@ class Scene:
                 station,
                 self.clients[0].register_device(),
                 self.journals[0],
-                batch_readings=10,
+                batch_readings=4,
                 window_messages_max=WINDOW_MESSAGES,
                 padding_bytes=PADDING_BYTES,
             )
@@ -146,11 +153,11 @@ async def test_an_absent_database_loses_nothing_acknowledged(
 
             async def outage() -> None:
                 nonlocal before_bytes
-                await wait_until(lambda: all(s.acknowledgements >= 20 for s in found.senders))
+                await wait_until(lambda: all(s.acknowledgements >= 5 for s in found.senders))
                 before_bytes = found.memory_bytes()
                 proxy.set_line(line)
                 await watch.until(time.monotonic() + outage_s)
-                assert all(sender.waits for sender in found.mqtt)
+                assert all(sender.is_held_back for sender in found.mqtt)
                 proxy.set_line(Line.UP)
                 for sender in found.senders:
                     sender.finish()
@@ -162,14 +169,14 @@ async def test_an_absent_database_loses_nothing_acknowledged(
         assert [sender.connections for sender in found.mqtt] == [1] * MQTT_SENDERS
         for sender in found.http:
             assert sender.statuses.keys() == {201, 503}
-            assert sender.slowest_answer_s < ANSWER_S_MAX
+            assert sender.slowest_answer_s < ANSWER_S_MAX[line]
         await found.verify(own_database)
 
 
 async def test_a_commit_whose_answer_was_lost_is_neither_repeated_nor_forgotten(
     tmp_path: Path, own_database: str
 ) -> None:
-    """The station cannot know whether it stands, looks, and tells everybody about it as about any other."""
+    """The station cannot know whether it stands, looks, and tells of it as of any other."""
     with scene(tmp_path / "data", own_database) as (found, proxy):
         journal, device = found.journals[0], found.clients[0].register_device()
         link = await MqttLink.open(found.station.mqtt_port, device, client_id="greenhouse")
@@ -193,7 +200,7 @@ async def test_a_commit_whose_answer_was_lost_is_neither_repeated_nor_forgotten(
 async def test_a_station_stops_in_time_though_its_database_is_away(
     tmp_path: Path, own_database: str
 ) -> None:
-    """What it could not store was never acknowledged; the device sends it again to the next station."""
+    """What it could not store was never acknowledged; the device sends it again afterwards."""
     with scene(tmp_path / "data", own_database) as (found, proxy):
         journal, device = found.journals[0], found.clients[0].register_device()
         batch = journal.write(device.id, "greenhouse", 1)

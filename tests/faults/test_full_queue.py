@@ -1,4 +1,4 @@
-"""A queue that is full because the store is blocked: refused or held back, and one organization never takes it all."""
+"""A queue full because the store is blocked: refused or held back, and half of it for each."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -25,7 +25,7 @@ KEEP_ALIVE_S = 1
 
 
 class Scene:
-    """A station with a small queue and two organizations, with a device each that has sent before."""
+    """A station with a small queue, and two organizations with a device that has sent before."""
 
     def __init__(self, station: StationProcess) -> None:
         self.station = station
@@ -88,7 +88,7 @@ def scene(tmp_path: Path, own_database: str) -> Iterator[Scene]:
 
 @asynccontextmanager
 async def blocked_store(database_url: str) -> AsyncIterator[None]:
-    """Lock the table of readings, so that the commit that runs waits and everything behind it queues up.
+    """Lock the table of readings: the commit that runs waits and everything behind it queues up.
 
     Hold it for less than the 10 s that the station waits for one statement.
     """
@@ -111,24 +111,23 @@ async def test_a_full_queue_refuses_and_leaves_the_other_organization_its_half(
     scene: Scene, own_database: str
 ) -> None:
     greedy, modest = scene.devices
-    async with asyncio.TaskGroup() as tasks:
-        async with blocked_store(own_database):
-            waiting = [tasks.create_task(scene.post(greedy, 400), name="greedy")]
-            await scene.wait_for_queue(400)
-            assert_refused(await scene.post(greedy, 101))
-            waiting.append(tasks.create_task(scene.post(modest, 400), name="modest"))
-            await scene.wait_for_queue(800)
-            waiting.append(tasks.create_task(scene.post(modest, 100), name="modest, the rest"))
-            await scene.wait_for_queue(900)
-            assert_refused(await scene.post(modest, 1))
-            waiting.append(tasks.create_task(scene.post(greedy, 100), name="greedy, the rest"))
-            await scene.wait_for_queue(QUEUE_READINGS_MAX)
-            assert_refused(await scene.post(greedy, 1))
-            async with httpx2.AsyncClient(base_url=scene.station.url) as http:
-                health = await http.get("/health")
-            assert (health.status_code, health.json()["status"]) == (200, "degraded")
-            assert health.json()["services"]["intake"]["status"] == "full"
-            assert not any(task.done() for task in waiting)
+    async with asyncio.TaskGroup() as tasks, blocked_store(own_database):
+        waiting = [tasks.create_task(scene.post(greedy, 400), name="greedy")]
+        await scene.wait_for_queue(400)
+        assert_refused(await scene.post(greedy, 101))
+        waiting.append(tasks.create_task(scene.post(modest, 400), name="modest"))
+        await scene.wait_for_queue(800)
+        waiting.append(tasks.create_task(scene.post(modest, 100), name="modest, the rest"))
+        await scene.wait_for_queue(900)
+        assert_refused(await scene.post(modest, 1))
+        waiting.append(tasks.create_task(scene.post(greedy, 100), name="greedy, the rest"))
+        await scene.wait_for_queue(QUEUE_READINGS_MAX)
+        assert_refused(await scene.post(greedy, 1))
+        async with httpx2.AsyncClient(base_url=scene.station.url) as http:
+            health = await http.get("/health")
+        assert (health.status_code, health.json()["status"]) == (200, "degraded")
+        assert health.json()["services"]["intake"]["status"] == "full"
+        assert not any(task.done() for task in waiting)
     assert [task.result().status_code for task in waiting] == [201] * 4
     await scene.wait_for_queue(0)
     await scene.verify(own_database)
@@ -146,23 +145,22 @@ async def test_a_full_queue_stops_reading_mqtt_and_keep_alive_spares_who_waits(
     held_back, second, silent = [await opening for opening in open_link]
     batches = {number: scene.write(device, 10) for number in range(1, 81)}
     late = scene.write(device, 1)
-    async with asyncio.TaskGroup() as tasks:
-        async with blocked_store(own_database):
-            for number, batch in batches.items():
-                await held_back.send(publish_frame(batch, packet_id=number))
-            first_answer = tasks.create_task(held_back.receive(), name="held back")
-            await scene.wait_for_metric("fieldstation_mqtt_paused_total", 1)
-            await scene.wait_for_queue(SHARE_READINGS_MAX)
-            for _ in range(3):
-                await second.send(publish_frame(scene.write(device, 1), packet_id=0))
-            await scene.wait_for_metric("fieldstation_mqtt_dropped_qos0_total", 3)
-            await second.send(publish_frame(late, packet_id=1))
-            second_answer = tasks.create_task(second.receive(), name="second")
-            await scene.wait_for_metric("fieldstation_mqtt_paused_total", 2)
-            assert await silent.receive() is None
-            assert await scene.metric("fieldstation_mqtt_connections") == 2
-            assert not first_answer.done()
-            assert not second_answer.done()
+    async with asyncio.TaskGroup() as tasks, blocked_store(own_database):
+        for number, batch in batches.items():
+            await held_back.send(publish_frame(batch, packet_id=number))
+        first_answer = tasks.create_task(held_back.receive(), name="held back")
+        await scene.wait_for_metric("fieldstation_mqtt_paused_total", 1)
+        await scene.wait_for_queue(SHARE_READINGS_MAX)
+        for _ in range(3):
+            await second.send(publish_frame(scene.write(device, 1), packet_id=0))
+        await scene.wait_for_metric("fieldstation_mqtt_dropped_qos0_total", 3)
+        await second.send(publish_frame(late, packet_id=1))
+        second_answer = tasks.create_task(second.receive(), name="second")
+        await scene.wait_for_metric("fieldstation_mqtt_paused_total", 2)
+        assert await silent.receive() is None
+        assert await scene.metric("fieldstation_mqtt_connections") == 2
+        assert not first_answer.done()
+        assert not second_answer.done()
     assert first_answer.result() == puback(1)
     assert [await held_back.receive() for _ in range(79)] == [puback(n) for n in range(2, 81)]
     assert second_answer.result() == puback(1)

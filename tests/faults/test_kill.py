@@ -1,4 +1,4 @@
-"""kill -9 at random instants under HTTP and MQTT load: nothing acknowledged is lost, nothing is stored twice."""
+"""kill -9 at random instants under HTTP and MQTT load: nothing acknowledged lost, nothing twice."""
 
 import os
 import random
@@ -69,7 +69,7 @@ class Victim:
         self._unsettled_us = self.journal.next_us
 
     async def load_and_kill(self, acknowledgements: int) -> None:
-        """Send until so many more messages are acknowledged, and kill the station a moment later."""
+        """Send until so many more messages are acknowledged; kill the station a moment later."""
         self._unsettled_us = oldest_pending_us(self.senders, self.journal)
         target = acknowledged(self.senders) + acknowledgements
 
@@ -80,7 +80,7 @@ class Victim:
         await run_senders(self.senders, then_kill)
 
     def restart(self) -> None:
-        """Start it again and note how long it takes from the start of the process to the first 200."""
+        """Start it again and note how long it takes from the process's start to the first 200."""
         started = time.monotonic()
         self.station.start(wait=False)
         wait_until_blocking(self._is_serving, timeout_s=STOP_TIMEOUT_S)
@@ -88,13 +88,13 @@ class Victim:
         self.station.wait_until_ready()
 
     def verify_recent(self) -> None:
-        """Judge what was not yet acknowledged when the load before the kill began, and everything after it."""
+        """Judge everything from the first reading on that the last load had to repeat."""
         stored = self.journal.verify_by_api(self.client, since_us=self._unsettled_us)
         if stored.keys() - self.journal.acknowledged:
             self.cut_short += 1
 
     async def settle(self) -> None:
-        """Let the senders repeat what was not acknowledged; then all that was ever sent must be stored."""
+        """Let the senders repeat the unacknowledged; then all that was ever sent is stored."""
 
         async def finish() -> None:
             for sender in self.senders:
@@ -146,8 +146,8 @@ async def test_nothing_acknowledged_is_lost_by_50_kills_on_sqlite(
 ) -> None:
     """Both files pass SQLite's own check as the kill left them and in the end.
 
-    Serving again: the limit is 3 s. Here the median keeps it and each single restart takes at most 6 s, because
-    the machine that runs the tests is busy with other things, too.
+    Serving again: the limit is 3 s. Here the median must keep it and each single restart may take
+    6 s, because the machine that runs the tests is busy with other things, too.
     """
     with victim(tmp_path / "data") as found:
         await kill_repeatedly(

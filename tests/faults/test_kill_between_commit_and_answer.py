@@ -1,4 +1,4 @@
-"""The station dies when a batch is committed and its answer has not left; the client sends it again.
+"""The station dies when a batch is committed and its answer has not left; the client repeats it.
 
 On PostgreSQL a proxy withholds the server's answer to COMMIT. On SQLite strace delays the return
 of each fdatasync, and a copy of the files tells when the commit is in them. Either way the station
@@ -45,12 +45,12 @@ class Scene:
         self._batch = self._write()
 
     async def send_at_peace(self) -> None:
-        """Send the first batch, which makes the series: what the next one commits are only its readings."""
+        """Send the first batch, which makes the series; the next one commits readings only."""
         await self._send(accepted=READINGS)
         self._batch = self._write()
 
     async def send_and_kill(self, is_committed: Callable[[], bool]) -> None:
-        """Send the second batch, kill the station once it is committed, and see that no answer came."""
+        """Send the second batch, kill the station once it is committed; no answer may come."""
         async with asyncio.TaskGroup() as tasks:
             sending = tasks.create_task(self._send_in_vain(), name="send")
             await wait_until(is_committed)
@@ -58,7 +58,7 @@ class Scene:
             self.station.kill()
 
     async def send_again(self) -> None:
-        """Send it again to the station that was started again; see that all of it is a duplicate."""
+        """Send it again to the station that was started again: all of it is a duplicate."""
         await self._send(accepted=0)
 
     def verify(self, rows: list[tuple[Key, float]]) -> None:

@@ -1,4 +1,4 @@
-"""A power cut loses nothing acknowledged: a trace of the station proves that each answer waits for the disk.
+"""A power cut loses nothing acknowledged: a trace proves that each answer waits for the disk.
 
 Each 201 and each PUBACK is written after an fdatasync of the telemetry log that began when the
 message had arrived as a whole, and had ended. With that, and a disk that keeps what it says it
@@ -47,10 +47,8 @@ def answers_of(content: bytes, *, http: bool) -> Iterator[int]:
             yield at
 
 
-def unproven(
-    trace: Trace, log: Path, sender: Sender, sent: list[Key]
-) -> tuple[int, list[Key]]:
-    """Return how many of a sender's answers were looked at, and the last key of each that is not proven."""
+def unproven(trace: Trace, log: Path, sender: Sender, sent: list[Key]) -> tuple[int, list[Key]]:
+    """Return how many of a sender's answers there are, and the last keys of the unproven ones."""
     mark = sent[0].sensor_id.encode()
     (connection,) = (c for c, s in trace.received.items() if mark in s.content())
     received, answered = trace.received[connection], trace.sent[connection]
@@ -111,8 +109,8 @@ TRACE = r"""
 8 <... fdatasync resumed>)          = 0
 7 <... read resumed>"]", 65536)     = 1
 8 fdatasync(5</data/telemetry.db-wal>) = 0
-7 read(9<TCP:[127.0.0.1:80->127.0.0.1:50]>, 0x7f, 65536) = -1 EAGAIN (Resource temporarily unavailable)
-7 writev(9<TCP:[127.0.0.1:80->127.0.0.1:50]>, [{iov_base="@\2", iov_len=2}, {iov_base="\0\7", iov_len=2}], 2) = 3
+7 read(9<TCP:[127.0.0.1:80->127.0.0.1:50]>, 0x7f, 65536) = -1 EAGAIN (Try again)
+7 writev(9<TCP:[127.0.0.1:80->127.0.0.1:50]>, [{iov_base="@\2"}, {iov_base="\0\7"}], 2) = 3
 """
 
 

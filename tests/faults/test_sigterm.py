@@ -1,4 +1,4 @@
-"""SIGTERM: the station takes nothing more, settles everything it read, answers, and exits with 0."""
+"""SIGTERM: the station takes nothing more, settles everything it read, and exits with 0."""
 
 import asyncio
 import signal
@@ -10,7 +10,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.clients import StationClient
-from tests.faults.oracle import Journal
+from tests.faults.mqtt_link import MqttLink, puback, publish_frame
+from tests.faults.oracle import Batch, Journal
 from tests.faults.senders import HttpSender, MqttSender, Sender, acknowledged, run_senders
 from tests.faults.stored import rows_of_sqlite
 from tests.station_process import StationProcess
@@ -78,7 +79,7 @@ async def is_refused(port: int) -> bool:
 async def test_a_request_under_way_is_answered_while_nobody_new_is_let_in(
     own_station: StationProcess,
 ) -> None:
-    """A request whose body is still arriving keeps the station draining for as long as the test looks."""
+    """A request whose body is still arriving keeps the station draining while the test looks."""
     journal = Journal()
     with StationClient(own_station.url) as client:
         device = client.sign_up().register_device()
@@ -108,3 +109,21 @@ async def test_a_request_under_way_is_answered_while_nobody_new_is_let_in(
     await wait_until(lambda: own_station.process.poll() is not None, timeout_s=EXIT_S_MAX)
     assert own_station.process.returncode == 0, own_station.output()
     assert journal.verify(rows_of_sqlite(own_station.data_dir)).keys() == journal.acknowledged
+
+
+async def test_the_reason_for_a_refused_reading_outlives_a_stop_right_after_its_acknowledgement(
+    own_station: StationProcess,
+) -> None:
+    """The second value of a timestamp is acknowledged over MQTT and kept as refused."""
+    with StationClient(own_station.url) as client:
+        device = client.sign_up().register_device()
+        key = Journal().write(device.id, "greenhouse", 1).keys[0]
+        link = await MqttLink.open(own_station.mqtt_port, device, client_id="greenhouse")
+        for packet_id, value in ((1, 20.5), (2, 21.5)):
+            await link.send(publish_frame(Batch((key,), (value,)), packet_id=packet_id))
+            assert await link.receive() == puback(packet_id)
+        link.close()
+        assert own_station.stop() == 0
+        own_station.start()
+        refusals = client.get(f"/api/v1/devices/{device.id}/refusals")["items"]
+    assert [refusal["error"] for refusal in refusals] == ["timestamp_conflict"]

@@ -4,6 +4,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class Clock(Protocol):
     """Wall time for what is stored, monotonic time for what is waited for."""
@@ -57,13 +59,13 @@ class ManualClock:
 
 def instant_to_us(instant: datetime) -> int:
     """Convert an aware datetime to microseconds since the epoch, exactly."""
-    return round(instant.timestamp() * 1_000_000)
+    since = instant - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def us_to_instant(microseconds: int) -> datetime:
     """Convert microseconds since the epoch to an aware UTC datetime, exactly."""
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+    return EPOCH + timedelta(microseconds=microseconds)
 
 
 def us_to_rfc3339(microseconds: int) -> str:

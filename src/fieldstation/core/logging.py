@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from types import NoneType
 from typing import Any, Literal
 
 import structlog
@@ -19,20 +20,17 @@ def configure_logging(*, level: str, renderer: Literal["console", "json"]) -> No
         add_correlation_id,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        # Plain tracebacks: the rich ones print local variables, slowly, and some are secrets.
+        structlog.processors.format_exc_info,
+        escape_control,
     ]
     final: Any = (
         structlog.processors.JSONRenderer()
         if renderer == "json"
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            # The rich one prints local variables: slow, and some of them are secrets.
-            exception_formatter=structlog.dev.plain_traceback,
-        )
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, escape_control, final]
-        if renderer == "json"
-        else [*shared, escape_control, final],
+        processors=[*shared, final],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
@@ -40,11 +38,7 @@ def configure_logging(*, level: str, renderer: Literal["console", "json"]) -> No
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                escape_control,
-                final,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, final],
             foreign_pre_chain=shared,
         )
     )
@@ -68,9 +62,12 @@ def add_correlation_id(_logger: object, _method: str, event: Any) -> Any:
 
 
 def escape_control(_logger: object, _method: str, event: Any) -> Any:
-    """Make control characters visible, so that a device's name cannot forge a line or move a
-    cursor."""
+    """Make control characters visible: nothing reported can forge a line or move a cursor."""
     for key, value in event.items():
-        if isinstance(value, str) and key != "exception":
-            event[key] = value.translate(CONTROL)
+        if key == "exception":
+            lines = str(value).split("\n")
+            event[key] = "\n".join("  " + line.translate(CONTROL) for line in lines)
+        elif not isinstance(value, int | float | NoneType):
+            text = value if isinstance(value, str) else repr(value)
+            event[key] = text.translate(CONTROL)
     return event

@@ -76,8 +76,8 @@ class HttpSettings(Section):
 
 
 class DatabaseSettings(Section):
-    url: str | None = setting(None, "DATABASE_URL", "DB_URL")
-    telemetry_url: str | None = setting(None, "TELEMETRY_DATABASE_URL")
+    url: str | None = setting(None, "DATABASE_URL", "DB_URL", repr=False)
+    telemetry_url: str | None = setting(None, "TELEMETRY_DATABASE_URL", repr=False)
     pool_size: int = setting(5, "DATABASE_POOL_SIZE", ge=1, le=100)
     pool_overflow_max: int = setting(5, "DATABASE_POOL_OVERFLOW_MAX", "DATABASE_MAX_OVERFLOW", ge=0)
     pool_timeout_s: float = setting(5.0, "DATABASE_POOL_TIMEOUT_S", gt=0, le=60)
@@ -217,6 +217,8 @@ def read_secret_file(name: str, file: Path) -> str:
         raise SettingsError(
             f"{name}: cannot read {file} ({error.strerror}); check the path and its permissions"
         ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{name}: {file} is not a text file") from error
 
 
 def describe(item: Any) -> str:

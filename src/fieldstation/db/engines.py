@@ -25,14 +25,13 @@ DRIVERS = {
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """On SQLite exactly one connection writes and checkpoints; elsewhere both are one pool."""
+    """On SQLite exactly one connection writes and checkpoints; elsewhere both share one pool."""
 
     writer: AsyncEngine
     reader: AsyncEngine
 
     async def close(self) -> None:
-        if self.reader is not self.writer:
-            await self.reader.dispose()
+        await self.reader.dispose()
         await self.writer.dispose()
 
 
@@ -45,7 +44,7 @@ def database_url(url: str | None, *, data_dir: Path, file_name: str = "station.d
         return URL.create("sqlite+aiosqlite", database=str(data_dir / file_name))
     try:
         parsed = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise SettingsError(
             "DATABASE_URL: not a URL; use sqlite:///path or postgresql://user@host/name"
         ) from error
@@ -75,7 +74,8 @@ def create_engines(url: URL, settings: DatabaseSettings) -> Engines:
         pool_pre_ping=True,
         connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S},
     )
-    return Engines(writer=engine, reader=engine)
+    reader = engine.execution_options(postgresql_readonly=True)
+    return Engines(writer=engine, reader=reader)
 
 
 def sqlite_engine(

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import String, Text, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fieldstation.core.clock import Clock
@@ -85,10 +87,9 @@ class JobRunner:
         }
 
     async def _register(self, names: Sequence[str]) -> None:
-        async with self._database.transaction() as session:
-            existing = set(await session.scalars(select(Job.name).where(Job.name.in_(names))))
-            for name in names:
-                if name not in existing:
+        for name in names:
+            with suppress(IntegrityError):  # another node was first
+                async with self._database.transaction() as session:
                     session.add(Job(name=name, due_at=self._clock.now()))
 
     async def _lease(self, job: PeriodicJob) -> bool:

@@ -19,6 +19,7 @@ from fieldstation.core.errors import Busy
 from fieldstation.tables import METADATA
 
 LOCK_KEY = 0x6669656C64  # "field": two nodes that start together upgrade one after the other
+BUSY_TIMEOUT_MS = 5_000
 AWAY = "The database does not answer; start it, or set DATABASE_URL right."
 
 
@@ -60,6 +61,7 @@ def run_on_sqlite(url: URL, work: Callable[[Connection], object]) -> None:
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
 

@@ -1,14 +1,26 @@
-"""Reads request bodies: bounded, inflated, decoded off the event loop when they are large."""
+"""Reads request bodies: bounded, inflated, checked, decoded off the event loop when large."""
 
 import asyncio
 import zlib
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
+import msgspec
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fieldstation.core.errors import Malformed, TooLarge, UnsupportedMedia
-from fieldstation.core.limits import INFLATED_BYTES_MAX, INLINE_DECODE_BYTES_MAX
+from fieldstation.core.errors import (
+    Malformed,
+    StationError,
+    TooLarge,
+    UnsupportedMedia,
+)
+from fieldstation.core.limits import (
+    INFLATED_BYTES_MAX,
+    INLINE_DECODE_BYTES_MAX,
+    JSON_DEPTH_MAX,
+)
+from fieldstation.web.problems import render_error
 
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
@@ -38,14 +50,91 @@ def inflate(body: bytes, encoding: str) -> bytes:
     if encoding not in {"gzip", "x-gzip", "deflate"}:
         raise UnsupportedMedia(f"Content-Encoding {encoding[:20]} is not known; use gzip.")
     window = zlib.MAX_WBITS if encoding == "deflate" else GZIP_WINDOW
-    inflater = zlib.decompressobj(window)
-    try:
-        inflated = inflater.decompress(body, INFLATED_BYTES_MAX + 1)
-    except zlib.error as error:
-        raise Malformed(f"The body is not valid {encoding}.") from error
-    if len(inflated) > INFLATED_BYTES_MAX:
-        most = INFLATED_BYTES_MAX // (1024 * 1024)
-        raise TooLarge(f"The body inflates to more than {most} MiB; send it in parts.")
-    if not inflater.eof:
-        raise Malformed(f"The {encoding} body ends too early.")
+    inflated, rest = b"", body
+    while rest:  # RFC 1952: a gzip body is a series of members
+        inflater = zlib.decompressobj(window)
+        try:
+            inflated += inflater.decompress(rest, INFLATED_BYTES_MAX + 1 - len(inflated))
+        except zlib.error as error:
+            raise Malformed(f"The body is not valid {encoding}.") from error
+        if len(inflated) > INFLATED_BYTES_MAX:
+            most = INFLATED_BYTES_MAX // (1024 * 1024)
+            raise TooLarge(f"The body inflates to more than {most} MiB; send it in parts.")
+        if not inflater.eof:
+            raise Malformed(f"The {encoding} body ends too early.")
+        rest = inflater.unused_data
     return inflated
+
+
+class BodyCheck:
+    """Reads each body whole before FastAPI sees it, and refuses JSON that no database holds.
+
+    That is NaN and infinities, NUL characters, half surrogates, and more than 32 levels.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            body = await request.body()
+            if body and "json" in request.headers.get("content-type", "application/json"):
+                check_json(body)
+        except ClientDisconnect:
+            return
+        except StationError as error:
+            await render_error(error, scope["path"])(scope, receive, send)
+            return
+        read: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive_again() -> Message:
+            return read.pop() if read else await receive()
+
+        await self.app(scope, receive_again, send)
+
+
+def check_json(body: bytes) -> None:
+    """Refuse what FastAPI would let through. Raises ``Malformed`` and ``TooLarge``."""
+    try:
+        content = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed("The body is not valid JSON.") from error
+    if body.count(b"[") + body.count(b"{") > JSON_DEPTH_MAX and depth_of(content) > JSON_DEPTH_MAX:
+        raise TooLarge(f"The JSON is nested deeper than {JSON_DEPTH_MAX} levels.", code="too_deep")
+    if b"\\u" in body and not all(map(is_storable, texts_of(content))):
+        raise Malformed("A text holds a NUL character or half a surrogate pair.")
+
+
+def depth_of(content: Any) -> int:
+    """Return how deep a decoded JSON value nests, no further than one past the limit."""
+    level = 0
+    layer: list[Any] = [content]
+    while layer and level <= JSON_DEPTH_MAX:
+        level += 1
+        layer = [inner for outer in layer for inner in contents_of(outer)]
+    return level
+
+
+def texts_of(content: Any) -> Iterator[str]:
+    """Yield every text and key of a decoded JSON value of bounded depth."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict):
+        yield from map(str, content)
+    for inner in contents_of(content):
+        yield from texts_of(inner)
+
+
+def contents_of(content: Any) -> Iterator[Any]:
+    if isinstance(content, dict):
+        yield from content.values()
+    elif isinstance(content, list):
+        yield from content
+
+
+def is_storable(text: str) -> bool:
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -12,15 +12,15 @@ from fieldstation.core.settings import Settings
 from fieldstation.db.database import Database
 
 
-def database(connection: HTTPConnection) -> Database:
+async def database(connection: HTTPConnection) -> Database:
     return connection.app.state.database
 
 
-def clock(connection: HTTPConnection) -> Clock:
+async def clock(connection: HTTPConnection) -> Clock:
     return connection.app.state.clock
 
 
-def settings(connection: HTTPConnection) -> Settings:
+async def settings(connection: HTTPConnection) -> Settings:
     return connection.app.state.settings
 
 

@@ -171,5 +171,9 @@ def header(scope: Scope, name: bytes) -> bytes | None:
 
 
 def route_template(scope: Scope) -> str:
-    route = scope.get("route")
-    return getattr(route, "path", None) or "unmatched"
+    """Return the whole template: what comes before the router's own part has no parameters."""
+    template: str | None = getattr(scope.get("route"), "path", None)
+    if template is None:
+        return "unmatched"
+    prefix = scope["path"].rsplit("/", template.count("/"))[0]
+    return f"{prefix}{template}"

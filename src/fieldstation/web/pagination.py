@@ -33,7 +33,7 @@ class PageRequest:
         return None if self.cursor is None else decode_cursor(self.cursor, *types)
 
 
-def page_request(
+async def page_request(
     limit: Annotated[
         int, Query(ge=1, le=PAGE_ITEMS_MAX, description="Items on this page.")
     ] = PAGE_ITEMS_DEFAULT,

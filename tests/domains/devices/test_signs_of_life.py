@@ -123,7 +123,7 @@ def test_a_device_is_offline_after_three_missed_heartbeats(client: StationClient
     expect(beat(client, device, {}), 200)
     assert read(client, device)["status"] == "online"
     wait_until_blocking(lambda: read(client, device)["status"] == "offline", timeout_s=6)
-    offline = client.get("/api/v1/devices?status=offline")["items"]
+    offline = client.http.get("/api/v1/devices?status=offline").json()["items"]
     assert [found["id"] for found in offline] == [device.id]
 
 

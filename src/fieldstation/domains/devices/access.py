@@ -12,7 +12,7 @@ DeviceReader = Annotated[Caller, Depends(require("devices:read", "device"))]
 DeviceWriter = Annotated[Caller, Depends(require("devices:write"))]
 
 
-def the_device_itself(
+async def the_device_itself(
     device_id: str, caller: Annotated[Caller, Depends(require("device"))]
 ) -> Caller:
     """Give the device that speaks of itself; another device's id is as good as missing."""

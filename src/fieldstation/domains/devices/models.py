@@ -20,7 +20,7 @@ class Device(Base):
     )
 
     id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
-    organization_id: Mapped[str] = mapped_column(String(ID_LENGTH))
+    organization_id: Mapped[str] = mapped_column(ForeignKey("organization.id"))
     name: Mapped[str] = mapped_column(String(100))
     device_type: Mapped[str] = mapped_column(String(20))
     description: Mapped[str | None] = mapped_column(Text)

@@ -1,6 +1,5 @@
 """Devices over HTTP."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -8,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fieldstation.domains.devices import service
 from fieldstation.domains.devices.access import DeviceReader, DeviceWriter, TheDevice
 from fieldstation.domains.devices.schemas import (
+    NO_NUL,
     DeviceCreate,
     DeviceFilter,
     DeviceRead,
@@ -23,6 +23,7 @@ from fieldstation.domains.devices.schemas import (
 )
 from fieldstation.domains.identity.access import TheQuota
 from fieldstation.web.dependencies import Db, ReadDb, TheClock
+from fieldstation.web.instants import Instant
 from fieldstation.web.pagination import Listed, Page
 
 router = APIRouter(prefix="/devices", tags=["Devices"])
@@ -37,12 +38,15 @@ async def list_devices(
     page: Page,
     status: Annotated[DeviceStatus | None, Query(description="Heard from lately or not.")] = None,
     device_type: Annotated[DeviceType | None, Query(description="Of this kind.")] = None,
-    tag: Annotated[str | None, Query(max_length=50, description="With this tag.")] = None,
+    tag: Annotated[
+        str | None, Query(max_length=50, pattern=NO_NUL, description="With this tag.")
+    ] = None,
     q: Annotated[
-        str | None, Query(max_length=100, description="In the name or description.")
+        str | None,
+        Query(max_length=100, pattern=NO_NUL, description="In the name or description."),
     ] = None,
     last_seen_before: Annotated[
-        datetime | None, Query(description="Not heard from since then.")
+        Instant | None, Query(description="Not heard from since then.")
     ] = None,
 ) -> Listed[DeviceRead]:
     """List devices, newest first."""
@@ -98,7 +102,7 @@ async def delete_device(
 
 
 @router.get("/{device_id}/keys")
-async def list_keys(device_id: str, caller: DeviceWriter, db: ReadDb) -> Listed[KeyRead]:
+async def list_keys(device_id: str, caller: DeviceReader, db: ReadDb) -> Listed[KeyRead]:
     """List the live keys of a device; there are at most 25, on one page."""
     return Listed(items=await service.list_keys(db, caller.scope, device_id))
 

@@ -9,9 +9,12 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from fieldstation.web.instants import Instant
+
 PROPERTIES_BYTES_MAX = 16_384
 HEARTBEAT_INTERVAL_S_DEFAULT = 30
 MISSED_HEARTBEATS_MAX = 3
+NO_NUL = r"^[^\x00]*$"
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,49}$")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
@@ -160,7 +163,7 @@ class KeyCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Name = Field(default="key", description="For people.", examples=["rotation May"])
-    expires_at: datetime | None = Field(default=None, description="Refused from then on.")
+    expires_at: Instant | None = Field(default=None, description="Refused from then on.")
 
 
 class KeyRead(BaseModel):
@@ -192,8 +195,8 @@ class HeartbeatCreate(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=
     battery: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     rssi: Annotated[float, msgspec.Meta(ge=-200, le=100)] | None = None
     free_memory: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    firmware_version: Annotated[str, msgspec.Meta(max_length=50)] | None = None
-    timestamp: int | float | str | None = None
+    firmware_version: Annotated[str, msgspec.Meta(max_length=50, pattern=NO_NUL)] | None = None
+    timestamp: int | float | Annotated[str, msgspec.Meta(pattern=NO_NUL)] | None = None
 
     def said(self) -> Mapping[str, Any]:
         """Return what the device said, without the fields it left out."""

@@ -23,15 +23,15 @@ Instant = Annotated[
 Flagged = Annotated[bool | None, Query(description="Only readings flagged as anomalies.")]
 
 
-def the_store(connection: HTTPConnection) -> ReadingStore:
+async def the_store(connection: HTTPConnection) -> ReadingStore:
     return connection.app.state.store
 
 
-def the_last_values(connection: HTTPConnection) -> LastValues:
+async def the_last_values(connection: HTTPConnection) -> LastValues:
     return connection.app.state.last_values
 
 
-def query_filter(
+async def query_filter(
     *,
     device_id: Annotated[Names, Query(description="Repeatable.")] = None,
     sensor_type: Annotated[Names, Query(description="Repeatable.")] = None,
@@ -52,7 +52,7 @@ def query_filter(
     )
 
 
-def device_filter(
+async def device_filter(
     *,
     device_id: str,
     sensor_type: Annotated[Names, Query(description="Repeatable.")] = None,
@@ -62,7 +62,7 @@ def device_filter(
     end: Instant = None,
     anomaly: Flagged = None,
 ) -> ReadingFilter:
-    return query_filter(
+    return await query_filter(
         device_id=[device_id],
         sensor_type=sensor_type,
         reading_type=reading_type,
@@ -73,7 +73,7 @@ def device_filter(
     )
 
 
-def reading_page(
+async def reading_page(
     order: Annotated[SortOrder, Query(description="By time.")] = SortOrder.DESC,
     limit: Annotated[
         int, Query(ge=1, le=service.READINGS_PAGE_MAX, description="Readings on this page.")
@@ -90,7 +90,7 @@ def reading_page(
     )
 
 
-def bucket_request(
+async def bucket_request(
     clock: TheClock,
     interval: Annotated[
         str | None,

@@ -3,14 +3,16 @@ one by one."""
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
+from fieldstation.core.clock import instant_to_us
 from fieldstation.core.errors import Invalid, Malformed
 from fieldstation.core.limits import JSON_DEPTH_MAX
+from fieldstation.web.bodies import depth_of, is_storable, texts_of
 
 METADATA_BYTES_MAX = 4096
 TEXT_BYTES_MAX = 1024
@@ -144,8 +146,8 @@ def read_item(item: Any) -> Incoming | tuple[str, str]:
 def check_value(value: Value) -> Rejection | None:
     """Refuse what cannot be stored: infinities, NaN, long texts."""
     if isinstance(value, str):
-        if "\x00" in value:
-            return Rejection(0, "value_invalid", "value: a text cannot hold the NUL character.")
+        if not is_storable(value):
+            return Rejection(0, "value_invalid", "value: no NUL characters, no half surrogates.")
         if len(value.encode("utf-8", "surrogatepass")) > TEXT_BYTES_MAX:
             return Rejection(
                 0, "value_too_long", f"value: a text has at most {TEXT_BYTES_MAX} bytes."
@@ -181,7 +183,7 @@ def parse_written_time(text: str) -> int | None:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return round(moment.timestamp() * 1_000_000)
+        return instant_to_us(moment)
     except (OverflowError, ValueError):
         return None
 
@@ -223,23 +225,9 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes | Rejection:
     """Encode metadata for storage, bounded in size and depth."""
     if depth_of(metadata) > JSON_DEPTH_MAX:
         return Rejection(0, "too_deep", f"metadata: at most {JSON_DEPTH_MAX} levels.")
+    if not all(map(is_storable, texts_of(metadata))):
+        return Rejection(0, "metadata_invalid", "metadata: no NUL characters, no half surrogates.")
     encoded = msgspec.json.encode(metadata)
     if len(encoded) > METADATA_BYTES_MAX:
         return Rejection(0, "metadata_too_large", f"metadata: at most {METADATA_BYTES_MAX} bytes.")
     return encoded
-
-
-def depth_of(content: Any) -> int:
-    """Return how deep a decoded JSON value nests, no further than one past the limit."""
-    level = 0
-    layer: list[Any] = [content]
-    while layer and level <= JSON_DEPTH_MAX:
-        level += 1
-        layer = [inner for outer in layer for inner in contents_of(outer)]
-    return level
-
-
-def contents_of(content: Any) -> Iterable[Any]:
-    if isinstance(content, dict):
-        return content.values()
-    return content if isinstance(content, list) else ()

@@ -47,40 +47,7 @@ def create_station_tables() -> None:
         sa.UniqueConstraint("chain_number", name=op.f("uq_audit_entry_chain_number")),
     )
     op.create_index(
-        "ix_audit_entry_organization_id_at",
-        "audit_entry",
-        ["organization_id", "at"],
-        unique=False,
-    )
-    op.create_table(
-        "device",
-        sa.Column("id", sa.String(length=36), nullable=False),
-        sa.Column("organization_id", sa.String(length=36), nullable=False),
-        sa.Column("name", sa.String(length=100), nullable=False),
-        sa.Column("device_type", sa.String(length=20), nullable=False),
-        sa.Column("description", sa.Text(), nullable=True),
-        sa.Column("location", sa.JSON(none_as_null=True), nullable=True),
-        sa.Column("properties", sa.JSON(none_as_null=True), nullable=False),
-        sa.Column("firmware_version", sa.String(length=50), nullable=True),
-        sa.Column("heartbeat_interval_s", sa.Integer(), nullable=False),
-        sa.Column("last_seen_at", UtcInstant(), nullable=True),
-        sa.Column("last_heartbeat", sa.JSON(none_as_null=True), nullable=True),
-        sa.Column("last_heartbeat_at", UtcInstant(), nullable=True),
-        sa.Column("created_at", UtcInstant(), nullable=False),
-        sa.Column("updated_at", UtcInstant(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_device")),
-    )
-    op.create_index(
-        "ix_device_organization_id_created_at",
-        "device",
-        ["organization_id", "created_at", "id"],
-        unique=False,
-    )
-    op.create_index(
-        "ix_device_organization_id_last_seen_at",
-        "device",
-        ["organization_id", "last_seen_at"],
-        unique=False,
+        "ix_audit_entry_organization_id_at", "audit_entry", ["organization_id", "at"], unique=False
     )
     op.create_table(
         "job",
@@ -101,19 +68,7 @@ def create_station_tables() -> None:
         sa.PrimaryKeyConstraint("key", name=op.f("pk_login_throttle")),
     )
     op.create_index(
-        op.f("ix_login_throttle_updated_at"),
-        "login_throttle",
-        ["updated_at"],
-        unique=False,
-    )
-    op.create_table(
-        "mqtt_retained",
-        sa.Column("organization_id", sa.String(length=36), nullable=False),
-        sa.Column("topic", sa.String(length=512), nullable=False),
-        sa.Column("payload", sa.LargeBinary(length=1048576), nullable=False),
-        sa.Column("qos", sa.Integer(), nullable=False),
-        sa.Column("updated_at", UtcInstant(), nullable=False),
-        sa.PrimaryKeyConstraint("organization_id", "topic", name=op.f("pk_mqtt_retained")),
+        op.f("ix_login_throttle_updated_at"), "login_throttle", ["updated_at"], unique=False
     )
     op.create_table(
         "organization",
@@ -179,18 +134,53 @@ def create_station_tables() -> None:
         unique=False,
     )
     op.create_table(
-        "device_tag",
-        sa.Column("device_id", sa.String(length=36), nullable=False),
-        sa.Column("tag", sa.String(length=50), nullable=False),
+        "device",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("organization_id", sa.String(length=36), nullable=False),
+        sa.Column("name", sa.String(length=100), nullable=False),
+        sa.Column("device_type", sa.String(length=20), nullable=False),
+        sa.Column("description", sa.Text(), nullable=True),
+        sa.Column("location", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("properties", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("firmware_version", sa.String(length=50), nullable=True),
+        sa.Column("heartbeat_interval_s", sa.Integer(), nullable=False),
+        sa.Column("last_seen_at", UtcInstant(), nullable=True),
+        sa.Column("last_heartbeat", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("last_heartbeat_at", UtcInstant(), nullable=True),
+        sa.Column("created_at", UtcInstant(), nullable=False),
+        sa.Column("updated_at", UtcInstant(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["device_id"],
-            ["device.id"],
-            name=op.f("fk_device_tag_device_id"),
+            ["organization_id"], ["organization.id"], name=op.f("fk_device_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_device")),
+    )
+    op.create_index(
+        "ix_device_organization_id_created_at",
+        "device",
+        ["organization_id", "created_at", "id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_device_organization_id_last_seen_at",
+        "device",
+        ["organization_id", "last_seen_at"],
+        unique=False,
+    )
+    op.create_table(
+        "mqtt_retained",
+        sa.Column("organization_id", sa.String(length=36), nullable=False),
+        sa.Column("topic", sa.String(length=512), nullable=False),
+        sa.Column("payload", sa.LargeBinary(length=1048576), nullable=False),
+        sa.Column("qos", sa.Integer(), nullable=False),
+        sa.Column("updated_at", UtcInstant(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id"],
+            ["organization.id"],
+            name=op.f("fk_mqtt_retained_organization_id"),
             ondelete="CASCADE",
         ),
-        sa.PrimaryKeyConstraint("device_id", "tag", name=op.f("pk_device_tag")),
+        sa.PrimaryKeyConstraint("organization_id", "topic", name=op.f("pk_mqtt_retained")),
     )
-    op.create_index("ix_device_tag_tag", "device_tag", ["tag"], unique=False)
     op.create_table(
         "socket_ticket",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -215,16 +205,10 @@ def create_station_tables() -> None:
         sa.UniqueConstraint("token_hash", name=op.f("uq_socket_ticket_token_hash")),
     )
     op.create_index(
-        op.f("ix_socket_ticket_expires_at"),
-        "socket_ticket",
-        ["expires_at"],
-        unique=False,
+        op.f("ix_socket_ticket_expires_at"), "socket_ticket", ["expires_at"], unique=False
     )
     op.create_index(
-        op.f("ix_socket_ticket_organization_id"),
-        "socket_ticket",
-        ["organization_id"],
-        unique=False,
+        op.f("ix_socket_ticket_organization_id"), "socket_ticket", ["organization_id"], unique=False
     )
     op.create_table(
         "user_account",
@@ -258,6 +242,16 @@ def create_station_tables() -> None:
         unique=False,
     )
     op.create_table(
+        "device_tag",
+        sa.Column("device_id", sa.String(length=36), nullable=False),
+        sa.Column("tag", sa.String(length=50), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["device_id"], ["device.id"], name=op.f("fk_device_tag_device_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("device_id", "tag", name=op.f("pk_device_tag")),
+    )
+    op.create_index("ix_device_tag_tag", "device_tag", ["tag"], unique=False)
+    op.create_table(
         "membership",
         sa.Column("organization_id", sa.String(length=36), nullable=False),
         sa.Column("user_id", sa.String(length=36), nullable=False),
@@ -270,10 +264,7 @@ def create_station_tables() -> None:
             ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
-            ["user_id"],
-            ["user_account.id"],
-            name=op.f("fk_membership_user_id"),
-            ondelete="CASCADE",
+            ["user_id"], ["user_account.id"], name=op.f("fk_membership_user_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("organization_id", "user_id", name=op.f("pk_membership")),
     )
@@ -299,10 +290,7 @@ def create_station_tables() -> None:
         sa.UniqueConstraint("token_hash", name=op.f("uq_refresh_token_token_hash")),
     )
     op.create_index(
-        op.f("ix_refresh_token_expires_at"),
-        "refresh_token",
-        ["expires_at"],
-        unique=False,
+        op.f("ix_refresh_token_expires_at"), "refresh_token", ["expires_at"], unique=False
     )
     op.create_index(
         op.f("ix_refresh_token_family_id"), "refresh_token", ["family_id"], unique=False
@@ -379,10 +367,7 @@ def create_telemetry_tables() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_refusal")),
     )
     op.create_index(
-        "ix_refusal_device",
-        "refusal",
-        ["organization_id", "device_id", "id"],
-        unique=False,
+        "ix_refusal_device", "refusal", ["organization_id", "device_id", "id"], unique=False
     )
     op.create_table(
         "series",
@@ -434,13 +419,17 @@ def drop_station_tables() -> None:
     op.drop_table("refresh_token")
     op.drop_index(op.f("ix_membership_user_id"), table_name="membership")
     op.drop_table("membership")
+    op.drop_index("ix_device_tag_tag", table_name="device_tag")
+    op.drop_table("device_tag")
     op.drop_index(op.f("ix_user_account_managing_organization_id"), table_name="user_account")
     op.drop_table("user_account")
     op.drop_index(op.f("ix_socket_ticket_organization_id"), table_name="socket_ticket")
     op.drop_index(op.f("ix_socket_ticket_expires_at"), table_name="socket_ticket")
     op.drop_table("socket_ticket")
-    op.drop_index("ix_device_tag_tag", table_name="device_tag")
-    op.drop_table("device_tag")
+    op.drop_table("mqtt_retained")
+    op.drop_index("ix_device_organization_id_last_seen_at", table_name="device")
+    op.drop_index("ix_device_organization_id_created_at", table_name="device")
+    op.drop_table("device")
     op.drop_index("ix_api_key_subject_id_organization_id", table_name="api_key")
     op.drop_index(op.f("ix_api_key_organization_id"), table_name="api_key")
     op.drop_table("api_key")
@@ -450,13 +439,9 @@ def drop_station_tables() -> None:
     op.drop_index(op.f("ix_outbox_message_due_at"), table_name="outbox_message")
     op.drop_table("outbox_message")
     op.drop_table("organization")
-    op.drop_table("mqtt_retained")
     op.drop_index(op.f("ix_login_throttle_updated_at"), table_name="login_throttle")
     op.drop_table("login_throttle")
     op.drop_table("job")
-    op.drop_index("ix_device_organization_id_last_seen_at", table_name="device")
-    op.drop_index("ix_device_organization_id_created_at", table_name="device")
-    op.drop_table("device")
     op.drop_index("ix_audit_entry_organization_id_at", table_name="audit_entry")
     op.drop_table("audit_entry")
 
