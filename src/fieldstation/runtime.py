@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ log = structlog.get_logger(__name__)
 
 OUTBOX_INTERVAL_S = 1.0
 SAVE_TIMEOUT_S = 1.0
+RESTART_DELAY_S = 1.0
 LAG_INTERVAL_S = 0.1
 LAG_DECAY = 0.9
 
@@ -245,19 +247,20 @@ class Runtime:
     def _work(self) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
         relay = OutboxRelay(self.database, self.clock, {devices.PURGE_TOPIC: self._purge_device})
         flush_s = self.settings.telemetry.last_values_flush_interval_s
-        work = [
-            ("writer", self.writer.write_forever()),
-            ("jobs", self._job_runner().run_forever()),
-            ("revocations", self.revocations.run_forever()),
-            ("outbox", repeat(relay.deliver_due, interval_s=OUTBOX_INTERVAL_S)),
-            ("last-seen", repeat(self.last_seen.flush, interval_s=FLUSH_INTERVAL_S)),
-            ("last-values", repeat(self.last_values.flush, interval_s=flush_s)),
-            ("key-uses", repeat(self._note_key_uses, interval_s=KEY_USES_INTERVAL_S)),
-            ("loop-lag", watch_loop(self.state)),
+        work: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("writer", self.writer.write_forever),
+            ("jobs", self._job_runner().run_forever),
+            ("revocations", self.revocations.run_forever),
+            ("outbox", partial(repeat, relay.deliver_due, interval_s=OUTBOX_INTERVAL_S)),
+            ("last-seen", partial(repeat, self.last_seen.flush, interval_s=FLUSH_INTERVAL_S)),
+            ("last-values", partial(repeat, self.last_values.flush, interval_s=flush_s)),
+            ("key-uses", partial(repeat, self._note_key_uses, interval_s=KEY_USES_INTERVAL_S)),
+            ("loop-lag", partial(watch_loop, self.state)),
         ]
+        supervised = [(name, supervise(name, start)) for name, start in work]
         if self.mqtt is not None:
-            work.append(("mqtt", self.mqtt.run()))
-        return work
+            supervised.append(("mqtt", self.mqtt.run()))
+        return supervised
 
     def _job_runner(self) -> JobRunner:
         jobs = [
@@ -323,6 +326,16 @@ def reading_store(url: URL, *, node_id: str, clock: Clock) -> ReadingStore:
         return SqliteReadingStore(Path(url.database or ""), node_id=node_id, clock=clock)
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
     return PostgresqlReadingStore(dsn, node_id=node_id, clock=clock)
+
+
+async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Start work that never ends, again if a defect ends it: the station outlives its parts."""
+    while True:
+        try:
+            await work()
+        except Exception:  # logged with everything that is known
+            log.exception("task_failed", task=name)
+        await asyncio.sleep(RESTART_DELAY_S)
 
 
 async def repeat(work: Callable[[], Awaitable[object]], *, interval_s: float) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from types import NoneType
 from typing import Any, Literal
 
 import structlog
@@ -45,10 +44,7 @@ def configure_logging(*, level: str, renderer: Literal["console", "json"]) -> No
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = name != "uvicorn.access"
+    logging.getLogger("uvicorn.access").disabled = True  # the station writes its own
     for name in QUIET:
         logging.getLogger(name).setLevel("WARNING")
 
@@ -67,7 +63,6 @@ def escape_control(_logger: object, _method: str, event: Any) -> Any:
         if key == "exception":
             lines = str(value).split("\n")
             event[key] = "\n".join("  " + line.translate(CONTROL) for line in lines)
-        elif not isinstance(value, int | float | NoneType):
-            text = value if isinstance(value, str) else repr(value)
-            event[key] = text.translate(CONTROL)
+        elif isinstance(value, str):
+            event[key] = value.translate(CONTROL)
     return event

@@ -70,10 +70,12 @@ class JobRunner:
     async def run_due(self) -> list[str]:
         """Lease and run each job that is due; return the names of those that ran."""
         due = await self._due_names()
-        ran = [job for job in self._jobs if job.name in due and await self._lease(job)]
-        for job in ran:
-            await self._run(job)
-        return [job.name for job in ran]
+        ran: list[str] = []
+        for job in self._jobs:
+            if job.name in due and await self._lease(job):
+                await self._run(job)
+                ran.append(job.name)
+        return ran
 
     async def _due_names(self) -> set[str]:
         now = self._clock.now()

@@ -78,6 +78,9 @@ class OutboxRelay:
                 .limit(MESSAGES_PER_TURN_MAX)
             )
             for message in due:
+                if message.attempts >= ATTEMPTS_MAX:  # each try ended with the process
+                    message.due_at = None
+                    continue
                 claimed = await rows_changed(
                     session,
                     update(OutboxMessage)
@@ -93,7 +96,11 @@ class OutboxRelay:
         return leased
 
     async def _deliver(self, message: OutboxMessage) -> None:
-        handler = self._handlers.get(message.topic, unknown_topic)
+        handler = self._handlers.get(message.topic)
+        if handler is None:
+            reason = f"No handler is registered for outbox topic {message.topic}."
+            await self._postpone(message, StationError(reason))
+            return
         try:
             await handler(message.payload)
         except Exception as error:  # noqa: BLE001 - whatever a handler raises, the message is kept and tried again
@@ -116,7 +123,3 @@ class OutboxRelay:
                     last_error=str(error)[:1000],
                 )
             )
-
-
-async def unknown_topic(_payload: dict[str, Any]) -> None:
-    raise StationError("No handler is registered for this outbox topic.")

@@ -51,7 +51,7 @@ def inflate(body: bytes, encoding: str) -> bytes:
         raise UnsupportedMedia(f"Content-Encoding {encoding[:20]} is not known; use gzip.")
     window = zlib.MAX_WBITS if encoding == "deflate" else GZIP_WINDOW
     inflated, rest = b"", body
-    while rest:  # RFC 1952: a gzip body is a series of members
+    while True:  # RFC 1952: a gzip body is a series of members
         inflater = zlib.decompressobj(window)
         try:
             inflated += inflater.decompress(rest, INFLATED_BYTES_MAX + 1 - len(inflated))
@@ -63,7 +63,8 @@ def inflate(body: bytes, encoding: str) -> bytes:
         if not inflater.eof:
             raise Malformed(f"The {encoding} body ends too early.")
         rest = inflater.unused_data
-    return inflated
+        if not rest:
+            return inflated
 
 
 class BodyCheck:

@@ -25,7 +25,7 @@ def ticket(client: StationClient) -> str:
 
 
 def session_cookie(client: StationClient) -> str:
-    form = {"email": client.email, "password": PASSWORD, "cookie": True}
+    form = {"email": client.email, "password": PASSWORD}
     answer = client.http.post(
         "/api/v1/auth/login", json=form, params={"cookie": "true"}, headers={"Origin": client.url}
     )

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,17 +17,18 @@ from fieldstation.domains.audit.schemas import Actor
 from fieldstation.domains.identity.schemas import Caller
 from fieldstation.domains.live.hub import Hub, Subscriber
 from fieldstation.domains.live.sockets import Feed, OpenSocket, Sockets, reply
-from tests.domains.telemetry.pipeline import START
+from tests.domains.telemetry.pipeline import START, pipeline
 from tests.wait_until import wait_until
 
 pytestmark = pytest.mark.anyio
 
 
 class Peer:
-    """The other end of a socket: reads only while it is told to."""
+    """The other end of a socket: reads only while it is told to, or as much as it is told to."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
+        self.permits = asyncio.Semaphore(0)
         self.incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.reads = asyncio.Event()
         self.reads.set()
@@ -34,7 +36,8 @@ class Peer:
 
     async def send(self, message: Any) -> None:
         if message["type"] == "websocket.send":
-            await self.reads.wait()
+            if not self.reads.is_set():
+                await self.permits.acquire()
         self.sent.append(message)
 
     @property
@@ -45,6 +48,10 @@ class Peer:
     def closed(self) -> tuple[int, str] | None:
         found = [m for m in self.sent if m["type"] == "websocket.close"]
         return (found[0]["code"], found[0]["reason"]) if found else None
+
+    def read_on(self) -> None:
+        self.reads.set()
+        self.permits.release()
 
     def say(self, text: str) -> None:
         self.incoming.put_nowait({"type": "websocket.receive", "text": text})
@@ -91,7 +98,7 @@ async def opened(whose: Caller | None = None, **limits: Any) -> AsyncIterator[Op
     await feed.websocket.accept()
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(feed.feed.run(None), name="feed")
-        await wait_until(lambda: len(feed.hub) == 1)
+        await wait_until(lambda: len(feed.hub) == 1 or feed.peer.closed is not None)
         yield feed
         running.cancel()
 
@@ -139,7 +146,7 @@ async def test_a_slow_client_is_told_what_it_lost_and_goes_on() -> None:
         feed.push(1)
         await wait_until(lambda: not feed.subscriber.frames)  # one is on its way
         feed.push(8)
-        feed.peer.reads.set()
+        feed.peer.read_on()
         await wait_until(lambda: len(feed.peer.frames) == 5)
         *sent, gap = feed.peer.frames
         assert [frame["n"] for frame in sent] == [0, 0, 1, 2]
@@ -149,16 +156,30 @@ async def test_a_slow_client_is_told_what_it_lost_and_goes_on() -> None:
         assert feed.peer.closed is None
 
 
-async def test_a_gap_says_where_a_client_can_resume() -> None:
-    """Its cursor must not lie behind what was dropped, or resuming would skip it in silence."""
-    async with opened(WS_QUEUE_FRAMES_MAX=1) as feed:
+async def test_no_frame_behind_a_gap_is_shown_before_the_gap(tmp_path: Path) -> None:
+    """Its cursor would make a client that resumes there skip what was dropped, unknowingly."""
+    async with opened(WS_QUEUE_FRAMES_MAX=2) as feed, pipeline(tmp_path) as running:
+        running.writer.consumers.append(feed.hub.publish)
+
+        async def send(value: int) -> None:
+            await running.take({"sensor_type": "t", "value": value})
+
         feed.peer.reads.clear()
-        feed.push(1)
-        await wait_until(lambda: not feed.subscriber.frames)
-        feed.push(3)
-        feed.peer.reads.set()
-        await wait_until(lambda: len(feed.peer.frames) == 3)
-        assert feed.peer.frames[-1]["dropped"] == 2
+        await send(0)
+        await wait_until(lambda: not feed.subscriber.frames)  # one is on its way
+        for value in (1, 2, 3):  # the last one is dropped
+            await send(value)
+        feed.peer.permits.release()
+        await wait_until(lambda: len(feed.subscriber.frames) < 2)
+        await send(4)  # there is room again
+        feed.peer.read_on()
+        await wait_until(lambda: any(frame["type"] == "gap" for frame in feed.peer.frames))
+        shown = [frame["data"]["value"] for frame in before_the_gap(feed.peer.frames)]
+        assert shown == list(range(len(shown))), "a reading was skipped before the gap was told"
+
+
+def before_the_gap(frames: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return frames[: [frame["type"] for frame in frames].index("gap")]
 
 
 async def test_a_client_that_takes_nothing_is_closed() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import structlog
 
 from fieldstation.adapters.mqtt_server.ports import (
     MqttCredentials,
@@ -38,6 +39,8 @@ from fieldstation.domains.telemetry.payloads import (
     read_item,
 )
 from fieldstation.domains.telemetry.ports import Refusal
+
+log = structlog.get_logger(__name__)
 
 PROTOCOL = "mqtt"
 PUBLISH_SCOPE = "telemetry:write"
@@ -312,7 +315,8 @@ class StationDoor:
     async def _work_then_wake(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except Busy:
+        except Exception:  # whatever it is costs these connections a moment, not the station
+            log.exception("mqtt_preparation_failed", work=name)
             await asyncio.sleep(RETRY_S)  # the woken connections ask again, and so try again
         finally:
             for wake in self._in_work.pop(name):

@@ -9,6 +9,7 @@ from fieldstation.domains.devices.service import NO_DEVICE
 from fieldstation.domains.identity.access import Caller, require
 
 DeviceReader = Annotated[Caller, Depends(require("devices:read", "device"))]
+DeviceViewer = Annotated[Caller, Depends(require("devices:read"))]
 DeviceWriter = Annotated[Caller, Depends(require("devices:write"))]
 
 

@@ -5,7 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from fieldstation.domains.devices import service
-from fieldstation.domains.devices.access import DeviceReader, DeviceWriter, TheDevice
+from fieldstation.domains.devices.access import (
+    DeviceReader,
+    DeviceViewer,
+    DeviceWriter,
+    TheDevice,
+)
 from fieldstation.domains.devices.schemas import (
     NO_NUL,
     DeviceCreate,
@@ -102,7 +107,7 @@ async def delete_device(
 
 
 @router.get("/{device_id}/keys")
-async def list_keys(device_id: str, caller: DeviceReader, db: ReadDb) -> Listed[KeyRead]:
+async def list_keys(device_id: str, caller: DeviceViewer, db: ReadDb) -> Listed[KeyRead]:
     """List the live keys of a device; there are at most 25, on one page."""
     return Listed(items=await service.list_keys(db, caller.scope, device_id))
 

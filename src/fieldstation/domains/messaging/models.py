@@ -2,10 +2,10 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, LargeBinary, String
+from sqlalchemy import LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fieldstation.db.base import Base
+from fieldstation.db.base import ID_LENGTH, Base
 from fieldstation.db.types import UtcInstant
 from fieldstation.domains.messaging.schemas import TOPIC_BYTES_MAX
 
@@ -15,9 +15,7 @@ class RetainedMessageRow(Base):
 
     __tablename__ = "mqtt_retained"
 
-    organization_id: Mapped[str] = mapped_column(
-        ForeignKey("organization.id", ondelete="CASCADE"), primary_key=True
-    )
+    organization_id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
     topic: Mapped[str] = mapped_column(String(TOPIC_BYTES_MAX), primary_key=True)
     payload: Mapped[bytes] = mapped_column(LargeBinary(1024 * 1024))
     qos: Mapped[int]

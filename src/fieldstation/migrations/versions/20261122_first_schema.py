@@ -71,6 +71,15 @@ def create_station_tables() -> None:
         op.f("ix_login_throttle_updated_at"), "login_throttle", ["updated_at"], unique=False
     )
     op.create_table(
+        "mqtt_retained",
+        sa.Column("organization_id", sa.String(length=36), nullable=False),
+        sa.Column("topic", sa.String(length=512), nullable=False),
+        sa.Column("payload", sa.LargeBinary(length=1048576), nullable=False),
+        sa.Column("qos", sa.Integer(), nullable=False),
+        sa.Column("updated_at", UtcInstant(), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "topic", name=op.f("pk_mqtt_retained")),
+    )
+    op.create_table(
         "organization",
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("name", sa.String(length=100), nullable=False),
@@ -165,21 +174,6 @@ def create_station_tables() -> None:
         "device",
         ["organization_id", "last_seen_at"],
         unique=False,
-    )
-    op.create_table(
-        "mqtt_retained",
-        sa.Column("organization_id", sa.String(length=36), nullable=False),
-        sa.Column("topic", sa.String(length=512), nullable=False),
-        sa.Column("payload", sa.LargeBinary(length=1048576), nullable=False),
-        sa.Column("qos", sa.Integer(), nullable=False),
-        sa.Column("updated_at", UtcInstant(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["organization_id"],
-            ["organization.id"],
-            name=op.f("fk_mqtt_retained_organization_id"),
-            ondelete="CASCADE",
-        ),
-        sa.PrimaryKeyConstraint("organization_id", "topic", name=op.f("pk_mqtt_retained")),
     )
     op.create_table(
         "socket_ticket",
@@ -426,7 +420,6 @@ def drop_station_tables() -> None:
     op.drop_index(op.f("ix_socket_ticket_organization_id"), table_name="socket_ticket")
     op.drop_index(op.f("ix_socket_ticket_expires_at"), table_name="socket_ticket")
     op.drop_table("socket_ticket")
-    op.drop_table("mqtt_retained")
     op.drop_index("ix_device_organization_id_last_seen_at", table_name="device")
     op.drop_index("ix_device_organization_id_created_at", table_name="device")
     op.drop_table("device")
@@ -439,6 +432,7 @@ def drop_station_tables() -> None:
     op.drop_index(op.f("ix_outbox_message_due_at"), table_name="outbox_message")
     op.drop_table("outbox_message")
     op.drop_table("organization")
+    op.drop_table("mqtt_retained")
     op.drop_index(op.f("ix_login_throttle_updated_at"), table_name="login_throttle")
     op.drop_table("login_throttle")
     op.drop_table("job")
