@@ -21,9 +21,7 @@ class MqttClient:
         self.connections = 0
         self.closed = False
         self._port = port
-        self._client = Client(
-            CallbackAPIVersion.VERSION2, client_id=uuid4().hex, protocol=MQTTv311
-        )
+        self._client = Client(CallbackAPIVersion.VERSION2, client_id=uuid4().hex, protocol=MQTTv311)
         self._client.username_pw_set(username, password)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected

@@ -47,7 +47,8 @@ from fieldstation.domains.messaging.schemas import TOPIC_BYTES_MAX
 from fieldstation.domains.system.metrics import RequestMetrics
 from fieldstation.domains.system.service import StationState, prometheus_readings
 from fieldstation.domains.telemetry.catalog import Catalog
-from fieldstation.domains.telemetry.intake import Heartbeat, Intake
+from fieldstation.domains.telemetry.groups import Heartbeat
+from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.last_values import LastValues
 from fieldstation.domains.telemetry.ports import ReadingStore
 from fieldstation.domains.telemetry.service import IntakeDoor
@@ -118,6 +119,7 @@ class Runtime:
             store=self.store,
             catalog=self.catalog,
             clock=clock,
+            node_id=self.node_id,
             keep_heartbeats=self._keep_heartbeats,
             consumers=[self.last_values.learn, self.hub.publish],
         )
@@ -194,9 +196,9 @@ class Runtime:
         try:
             await self.store.open()
             await self.last_values.rebuild()
-            self.hub.begin_at(
-                {n: newest for n, (_, newest) in (await self.store.log_bounds()).items()}
-            )
+            newest = {node: seq for node, (_, seq) in (await self.store.log_bounds()).items()}
+            self.hub.begin_at(newest)
+            self.writer.told_seq = newest.get(self.node_id, 0)
             await self._open_mqtt()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks

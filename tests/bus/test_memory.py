@@ -7,13 +7,13 @@ from fieldstation.bus.memory import MemoryBus
 from fieldstation.core.events import Event
 
 
-class Opened(Event):
+class Opened(Event, frozen=True, kw_only=True, tag=True):
     """A fact."""
 
     name: str = "gate"
 
 
-class Closed(Event):
+class Closed(Event, frozen=True, kw_only=True, tag=True):
     """Another fact."""
 
 

@@ -47,7 +47,9 @@ def test_control_characters_of_a_field_are_escaped(renderer: str) -> None:
     first = logged(renderer).splitlines()[0]
     assert "device_registered" in first
     assert "all is well" in first
-    assert not {character for character in first if ord(character) < 32 or 127 <= ord(character) < 160}
+    assert not {
+        character for character in first if ord(character) < 32 or 127 <= ord(character) < 160
+    }
 
 
 @pytest.mark.parametrize("renderer", ["json", "console"])

@@ -25,7 +25,7 @@ from tests.wait_until import wait_until
 pytestmark = pytest.mark.anyio
 
 
-class Happened(Event):
+class Happened(Event, frozen=True, kw_only=True, tag=True):
     """A fact of these tests."""
 
     name: str
@@ -288,4 +288,4 @@ def test_only_what_says_that_the_database_is_away_counts_as_away() -> None:
     assert is_unavailable(wrapped("unable to open database file"))
     assert is_unavailable(wrapped("disk I/O error"))
     assert not is_unavailable(wrapped("no such table: device"))
-    assert not is_unavailable(wrapped("near \"SELEC\": syntax error"))
+    assert not is_unavailable(wrapped('near "SELEC": syntax error'))

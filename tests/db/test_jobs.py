@@ -31,7 +31,9 @@ class Work:
             raise self.failure
 
 
-def runner(database: Database, clock: ManualClock, *jobs: PeriodicJob, node: str = "a") -> JobRunner:
+def runner(
+    database: Database, clock: ManualClock, *jobs: PeriodicJob, node: str = "a"
+) -> JobRunner:
     return JobRunner(database, clock, node_id=node, jobs=jobs)
 
 

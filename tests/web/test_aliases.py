@@ -17,7 +17,9 @@ def without_passing(content: Any) -> Any:
     return content
 
 
-@pytest.mark.parametrize("alias", [alias for alias in ALIASES if "health" in alias or "me" in alias])
+@pytest.mark.parametrize(
+    "alias", [alias for alias in ALIASES if "health" in alias or "me" in alias]
+)
 def test_a_reading_alias_answers_alike(client: StationClient, alias: str) -> None:
     one, two = client.http.get(alias), client.http.get(ALIASES[alias])
     assert one.status_code == two.status_code == 200

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 
-class Noted(Event):
+class Noted(Event, frozen=True, kw_only=True, tag=True):
     """A fact of these tests."""
 
     name: str

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import httpx2
 import pytest
+
 from tests.clients import StationClient
 from tests.station_process import StationProcess, running_station
 from tests.wait_until import wait_until_blocking
@@ -66,9 +67,7 @@ def test_a_slow_request_is_a_warning_with_its_correlation_id(talkative: StationP
 
 
 def test_a_path_cannot_forge_a_log_line(talkative: StationProcess) -> None:
-    httpx2.get(
-        f"{talkative.url}/x%0D%0A%1b[31mforged", headers={"X-Correlation-ID": "find-me-2"}
-    )
+    httpx2.get(f"{talkative.url}/x%0D%0A%1b[31mforged", headers={"X-Correlation-ID": "find-me-2"})
     wait_until_blocking(lambda: "find-me-2" in talkative.output())
     assert not any(line.startswith("\x1b[31mforged") for line in talkative.lines)
     assert "\x1b" not in talkative.output()

@@ -23,7 +23,7 @@ MEMBERS = {
     *("type", "title", "status", "detail", "instance", "error", "message"),
     *("correlation_id", "request_id", "timestamp"),
 }
-INSIDE = ("Traceback", "File \"", "sqlalchemy", "sqlite3", "asyncpg", "SELECT", "site-packages")
+INSIDE = ("Traceback", 'File "', "sqlalchemy", "sqlite3", "asyncpg", "SELECT", "site-packages")
 
 
 def problem(answer: Response, status: int, error: str) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def problem(answer: Response, status: int, error: str) -> dict[str, Any]:
     assert answer.status_code == status, answer.text[:500]
     assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
-    assert MEMBERS <= body.keys()
+    assert body.keys() >= MEMBERS
     assert body["status"] == status
     assert body["error"] == error
     assert body["type"] == f"urn:fieldstation:error:{error}"

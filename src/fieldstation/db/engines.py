@@ -15,7 +15,7 @@ from fieldstation.core.settings import DatabaseSettings, SettingsError
 SQLITE_READERS = 4
 SQLITE_BUSY_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5
-COMMAND_TIMEOUT_S = 30
+COMMAND_TIMEOUT_S = 10
 DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "postgresql": "postgresql+asyncpg",

@@ -58,7 +58,16 @@ def test_mosquitto_s_own_clients_work_as_the_tour_shows(
     station: StationProcess, client: StationClient
 ) -> None:
     device = client.register_device()
-    common = ["-h", "127.0.0.1", "-p", str(station.mqtt_port), "-u", device.id, "-P", device.api_key]
+    common = [
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(station.mqtt_port),
+        "-u",
+        device.id,
+        "-P",
+        device.api_key,
+    ]
     topic = f"devices/{device.id}/readings"
     publish = ["mosquitto_pub", *common, "-q", "1", "-t", topic, "-m", json.dumps(READING)]
     subprocess.run(publish, check=True, timeout=20)
@@ -101,14 +110,19 @@ BAD: list[tuple[str | bytes, str]] = [
     ("5", "no_readings"),
     ('{"sensor_type": "t", "value": NaN}', "not_finite"),
     ('{"sensor_type": "t"}', "value_missing"),
-    ('{"sensor_type": "t", "value": 1, "timestamp": "2126-01-01T00:00:00Z"}', "timestamp_in_future"),
+    (
+        '{"sensor_type": "t", "value": 1, "timestamp": "2126-01-01T00:00:00Z"}',
+        "timestamp_in_future",
+    ),
     ('{"sensor_type": "t", "value": "\\ud800"}', "value_invalid"),
     ('{"sensor_type": "t", "value": 1, "metadata": {"a": "\\ud800"}}', "metadata_invalid"),
     ('{"sensor_type": "t", "value": 1, "timestamp": ' + "9" * 400 + "}", "timestamp_in_future"),
 ]
 
 
-@pytest.mark.parametrize(("payload", "error"), BAD, ids=[f"{n}-{e}" for n, (_, e) in enumerate(BAD)])
+@pytest.mark.parametrize(
+    ("payload", "error"), BAD, ids=[f"{n}-{e}" for n, (_, e) in enumerate(BAD)]
+)
 def test_what_cannot_be_stored_is_acknowledged_and_kept_with_its_reason(
     station: StationProcess, client: StationClient, payload: str | bytes, error: str
 ) -> None:
@@ -158,9 +172,7 @@ def test_the_good_readings_of_a_message_are_stored_beside_a_refusal(
     assert [refusal["error"] for refusal in refusals(client, device.id)] == ["not_finite"]
 
 
-def test_a_conflict_is_kept_with_its_reason(
-    station: StationProcess, client: StationClient
-) -> None:
+def test_a_conflict_is_kept_with_its_reason(station: StationProcess, client: StationClient) -> None:
     device = client.register_device()
     with as_device(station, device) as mqtt:
         for value in (1, 2):
@@ -227,7 +239,13 @@ def test_a_device_subscribes_only_where_it_may(
     with as_device(station, mine) as mqtt:
         for topic_filter in (f"devices/{mine.id}/#", "sensors/#", "nodered/status", "system/clock"):
             assert mqtt.subscribe(topic_filter) == 1, topic_filter
-        for topic_filter in ("#", "devices/#", "devices/+/readings", f"devices/{other.id}/#", "+/x"):
+        for topic_filter in (
+            "#",
+            "devices/#",
+            "devices/+/readings",
+            f"devices/{other.id}/#",
+            "+/x",
+        ):
             assert mqtt.subscribe(topic_filter) == 128, topic_filter
 
 

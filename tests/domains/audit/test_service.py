@@ -77,7 +77,9 @@ def test_what_was_refused_leaves_no_row(
 async def write(database: Database, count: int, *, actor: Actor = STATION) -> None:
     async with database.transaction() as session:
         for n in range(count):
-            change = Change("thing.changed", "thing", f"thing-{n}", after={"n": n, "ü": [1.5, None]})
+            change = Change(
+                "thing.changed", "thing", f"thing-{n}", after={"n": n, "ü": [1.5, None]}
+            )
             service.record(session, change, actor=actor, organization_id="org", now=NOW)
 
 

@@ -148,7 +148,9 @@ def test_what_is_not_allowed_is_refused_by_every_method(
         b'{"name": "a", "location": {"latitude": NaN}}',
     ],
 )
-def test_what_no_database_holds_is_refused_with_a_reason(client: StationClient, body: bytes) -> None:
+def test_what_no_database_holds_is_refused_with_a_reason(
+    client: StationClient, body: bytes
+) -> None:
     headers = {"Content-Type": "application/json"}
     answer = client.http.post(DEVICES, content=body, headers=headers)
     assert answer.status_code in {400, 413, 422}, answer.text[:300]

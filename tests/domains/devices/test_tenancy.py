@@ -117,7 +117,9 @@ def test_a_viewer_sees_keys_without_secrets(client: StationClient) -> None:
     assert device.api_key.startswith(key["prefix"])
 
 
-def of_device(client: StationClient, device: TestDevice, method: str, path: str, **more: Any) -> int:
+def of_device(
+    client: StationClient, device: TestDevice, method: str, path: str, **more: Any
+) -> int:
     return client.http.request(method, path, headers=device.headers, **more).status_code
 
 

@@ -30,8 +30,23 @@ def test_a_node_moves_only_its_own_part() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "a.1", "a.1.", "a.x.1", "a.1.x", ".1.1", "a.1.1~", "a.1.1.1", "a.²₃.1", "a. 1.1",
-     "a.1e3.1", "a." + "9" * 20 + ".1", "~".join(f"n{n}.1.1" for n in range(65)), "a" * 5_000],
+    [
+        "",
+        "x",
+        "a.1",
+        "a.1.",
+        "a.x.1",
+        "a.1.x",
+        ".1.1",
+        "a.1.1~",
+        "a.1.1.1",
+        "a.²₃.1",
+        "a. 1.1",
+        "a.1e3.1",
+        "a." + "9" * 20 + ".1",
+        "~".join(f"n{n}.1.1" for n in range(65)),
+        "a" * 5_000,
+    ],
 )
 def test_any_other_text_is_refused(text: str) -> None:
     with pytest.raises(Invalid, match="since") as refused:

@@ -265,9 +265,7 @@ def test_resuming_under_load_loses_and_repeats_nothing(
     def send_all() -> None:
         with StationClient(station.url) as sender:
             for first in range(0, count, 3):
-                sender.send(
-                    device, [{"sensor_type": "t", "value": first + n} for n in range(3)]
-                )
+                sender.send(device, [{"sensor_type": "t", "value": first + n} for n in range(3)])
 
     sending = threading.Thread(target=send_all)
     sending.start()

@@ -14,7 +14,8 @@ from fieldstation.core.clock import ManualClock
 from fieldstation.core.settings import TelemetrySettings
 from fieldstation.db.engines import database_url
 from fieldstation.domains.telemetry.catalog import Catalog, DeviceSeries
-from fieldstation.domains.telemetry.intake import Heartbeat, Intake
+from fieldstation.domains.telemetry.groups import Heartbeat
+from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.payloads import Incoming, decode_readings
 from fieldstation.domains.telemetry.ports import Columns
 from fieldstation.domains.telemetry.service import IntakeDoor
@@ -86,7 +87,9 @@ def incoming(*values: Any, sensor_type: str = "t", **fields: Any) -> Sequence[In
 
 
 @asynccontextmanager
-async def pipeline(tmp_path: Path, *, writing: bool = True, **limits: Any) -> AsyncIterator[Pipeline]:
+async def pipeline(
+    tmp_path: Path, *, writing: bool = True, **limits: Any
+) -> AsyncIterator[Pipeline]:
     """Build it, with the writer running unless told otherwise; ``limits`` by environment name."""
     url = database_url(None, data_dir=tmp_path, file_name="telemetry.db")
     await upgrade(url, "telemetry")

@@ -53,7 +53,9 @@ def test_noise_of_the_last_digit_is_not_flagged(constant: float) -> None:
     assert not any(flags(Detector(), values))
 
 
-@pytest.mark.parametrize(("before", "after"), [(20.0, 30.0), (0.0, 1.0), (1013.0, 0.0), (0.0, 500.0)])
+@pytest.mark.parametrize(
+    ("before", "after"), [(20.0, 30.0), (0.0, 1.0), (1013.0, 0.0), (0.0, 500.0)]
+)
 def test_a_step_is_flagged_at_first_and_accepted_in_the_end(before: float, after: float) -> None:
     detector = Detector()
     flags(detector, [before] * 200)

@@ -40,9 +40,7 @@ def bucket(minute: int, values: list[float], series_id: int = 1) -> Bucket:
 def rows(
     *buckets: Bucket, aggregates: tuple[Aggregate, ...] = (Aggregate.AVG,), fill: Fill = Fill.NONE
 ) -> list[dict[str, Any]]:
-    return bucket_rows(
-        buckets, [ROW], aggregates=aggregates, fill=fill, interval_us=MINUTE_US
-    )
+    return bucket_rows(buckets, [ROW], aggregates=aggregates, fill=fill, interval_us=MINUTE_US)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +51,9 @@ def test_intervals_are_read(text: str, seconds: int) -> None:
     assert parse_interval(text) == seconds * 1_000_000
 
 
-@pytest.mark.parametrize("text", ["", "5", "m", "0m", "-5m", "1.5h", "5 m", "1y", "1000000s", "5m\n"])
+@pytest.mark.parametrize(
+    "text", ["", "5", "m", "0m", "-5m", "1.5h", "5 m", "1y", "1000000s", "5m\n"]
+)
 def test_other_intervals_are_refused(text: str) -> None:
     with pytest.raises(Invalid, match="interval"):
         parse_interval(text)

@@ -117,9 +117,7 @@ async def test_rejected_readings_take_no_room(waiting: Pipeline) -> None:
 
 async def test_rejections_keep_the_positions_of_the_body(waiting: Pipeline) -> None:
     readings = [*incoming(1.0), *incoming(float("nan"))]
-    _, _, rejected = waiting.intake.offer(
-        device(), readings, protocol="http", positions=[3, 8]
-    )
+    _, _, rejected = waiting.intake.offer(device(), readings, protocol="http", positions=[3, 8])
     assert [fault.index for fault in rejected] == [8]
 
 
@@ -145,7 +143,9 @@ async def test_assigned_times_strictly_increase_in_each_series(waiting: Pipeline
     waiting.intake.offer(mine, incoming(4.0), protocol="http")
     waiting.intake.count_for(Receipt())
     group = await waiting.intake.take()
-    times = [us for us, series in zip(group.ts_us, group.series, strict=True) if series.key[2] == "t"]
+    times = [
+        us for us, series in zip(group.ts_us, group.series, strict=True) if series.key[2] == "t"
+    ]
     assert times == sorted(set(times))
     assert times[0] == instant_to_us(START)
     assert group.ts_us[9] == instant_to_us(START)

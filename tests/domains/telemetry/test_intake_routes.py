@@ -143,7 +143,10 @@ BAD: list[tuple[bytes, str]] = [
     (b'{"sensor_type": 5, "value": 1}', "invalid_reading"),
     (b'{"sensor_type": {"a": 1}, "value": 1}', "invalid_reading"),
     (b'"reading"', "invalid_reading"),
-    (b'{"sensor_type": "t", "value": 1, "timestamp": "2126-01-01T00:00:00Z"}', "timestamp_in_future"),
+    (
+        b'{"sensor_type": "t", "value": 1, "timestamp": "2126-01-01T00:00:00Z"}',
+        "timestamp_in_future",
+    ),
     (b'{"sensor_type": "t", "value": 1, "timestamp": "1999-12-31T23:59:59Z"}', "timestamp_too_old"),
     (b'{"sensor_type": "t", "value": 1, "timestamp": "soon"}', "invalid_timestamp"),
     (b'{"sensor_type": "t", "value": 1, "timestamp": true}', "invalid_reading"),
@@ -162,7 +165,7 @@ BAD: list[tuple[bytes, str]] = [
     (b'{"sensor_type": "t", "value": 1, "x": ' + b"[" * 40 + b"]" * 40 + b"}", "too_deep"),
     (b'{"sensor_type": "t", "value": 1, "metadata": {"a": "\\ud800"}}', "metadata_invalid"),
     (b'{"sensor_type": "t", "value": 1, "metadata": [1]}', "invalid_reading"),
-    ('{"sensor_type": "' .encode() + ("İ" * 50).encode() + b'", "value": 1}', "sensor_type_too_long"),
+    (b'{"sensor_type": "' + ("İ" * 50).encode() + b'", "value": 1}', "sensor_type_too_long"),
 ]
 
 
@@ -171,7 +174,10 @@ def test_a_bad_reading_is_rejected_with_its_reason_and_its_neighbours_are_stored
     client: StationClient, bad: bytes, error: str
 ) -> None:
     device = client.register_device()
-    before, after = b'{"sensor_type": "before", "value": 1}', b'{"sensor_type": "after", "value": 2}'
+    before, after = (
+        b'{"sensor_type": "before", "value": 1}',
+        b'{"sensor_type": "after", "value": 2}',
+    )
     answer = expect(post(client, device, b"[" + before + b"," + bad + b"," + after + b"]"), 201)
     assert (answer["accepted"], answer["duplicates"]) == (2, 0)
     assert [(fault["index"], fault["error"]) for fault in answer["rejected"]] == [(1, error)]

@@ -33,9 +33,16 @@ READINGS = st.lists(
 def shown(last_values: LastValues) -> list[dict[str, Any]]:
     found = last_values.of_organization(ORGANIZATION)
     return sorted(
-        ({"id": r.id, "value": r.value, "unit": r.unit, "score": r.anomaly_score,
-          "metadata": None if r.metadata is None else bytes(r.metadata)}
-         for r in (newest.rendered() for newest in found)),
+        (
+            {
+                "id": r.id,
+                "value": r.value,
+                "unit": r.unit,
+                "score": r.anomaly_score,
+                "metadata": None if r.metadata is None else bytes(r.metadata),
+            }
+            for r in (newest.rendered() for newest in found)
+        ),
         key=lambda reading: reading["id"],
     )
 

@@ -170,7 +170,9 @@ def test_half_a_surrogate_pair_ends_as_a_rejection(body: bytes) -> None:
 
 
 instants = st.datetimes(
-    datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)  # noqa: DTZ001
+    datetime(2000, 1, 1),
+    datetime(2100, 1, 1),
+    timezones=st.just(UTC),  # noqa: DTZ001
 )
 
 

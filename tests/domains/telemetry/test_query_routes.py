@@ -92,7 +92,9 @@ def test_a_question_that_makes_no_sense_is_422_and_short(
     assert len(body["detail"]) < 300
 
 
-@pytest.mark.parametrize("query", ["start=1e300", "end=-1e300", "start=1e25", "end=1e300", "start=-1"])
+@pytest.mark.parametrize(
+    "query", ["start=1e300", "end=-1e300", "start=1e25", "end=1e300", "start=-1"]
+)
 @pytest.mark.parametrize("path", ["", "/stats"])
 def test_times_beyond_all_readings_are_answered(
     client: StationClient, path: str, query: str
@@ -114,9 +116,7 @@ def test_a_name_with_a_null_character_finds_nothing_or_is_refused(
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [1, 7, 1_000])
-def test_pages_hold_everything_once_in_order(
-    client: StationClient, order: str, limit: int
-) -> None:
+def test_pages_hold_everything_once_in_order(client: StationClient, order: str, limit: int) -> None:
     device = client.register_device()
     points = [(n // 2, n) for n in range(0, 20, 2)]
     for name in "ab":

@@ -39,7 +39,9 @@ async def running(tmp_path: Path) -> AsyncIterator[Pipeline]:
 class FailingStore:
     """A real store whose appends fail as often as told, before or after their commit."""
 
-    def __init__(self, store: SqliteReadingStore, *failures: Exception, after: bool = False) -> None:
+    def __init__(
+        self, store: SqliteReadingStore, *failures: Exception, after: bool = False
+    ) -> None:
         self.store = store
         self.failures = list(failures)
         self.after = after
@@ -67,7 +69,9 @@ def fail_with(built: Pipeline, *failures: Exception, after: bool = False) -> Fai
 
 
 async def test_an_answer_means_stored(running: Pipeline) -> None:
-    result = await running.take({"sensor_type": "t", "value": 1.5}, {"sensor_type": "t", "value": 2})
+    result = await running.take(
+        {"sensor_type": "t", "value": 1.5}, {"sensor_type": "t", "value": 2}
+    )
     assert result == {"accepted": 2, "duplicates": 0, "rejected": []}
     assert (await running.stored()).value == [1.5, 2.0]
 
@@ -241,7 +245,9 @@ async def test_consumers_are_told_what_was_stored_in_order(running: Pipeline) ->
         {"sensor_type": "t", "value": 2, "timestamp": NOW_US + 1},
     )
     first, second = running.committed
-    assert [committed.readings.value[n] for committed in (first, second) for n in committed.positions()] == [1, 2]
+    assert [
+        committed.readings.value[n] for committed in (first, second) for n in committed.positions()
+    ] == [1, 2]
     assert second.seq == first.seq + 1
 
 

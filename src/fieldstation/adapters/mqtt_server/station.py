@@ -30,7 +30,8 @@ from fieldstation.domains.identity.access import Authenticator, caller_of
 from fieldstation.domains.messaging import service as messaging
 from fieldstation.domains.messaging.schemas import Retained
 from fieldstation.domains.telemetry.catalog import Catalog, DeviceSeries
-from fieldstation.domains.telemetry.intake import Heartbeat, Intake
+from fieldstation.domains.telemetry.groups import Heartbeat
+from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.payloads import (
     Decoded,
     Incoming,

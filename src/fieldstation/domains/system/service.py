@@ -1,5 +1,6 @@
 """Judges the station's health and gathers its numbers."""
 
+import asyncio
 import platform
 import sqlite3
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.last_values import LastValues
 from fieldstation.domains.telemetry.ports import ReadingStore
 from fieldstation.domains.telemetry.writer import Writer
+
+PING_TIMEOUT_S = 3.0
 
 
 class MqttDoor(Protocol):
@@ -95,8 +98,9 @@ async def health(state: StationState) -> HealthRead:
 
 async def database_status(state: StationState) -> str:
     try:
-        await state.database.ping()
-    except Busy:
+        async with asyncio.timeout(PING_TIMEOUT_S):
+            await state.database.ping()
+    except (Busy, TimeoutError):
         return "down"
     return "ok"
 

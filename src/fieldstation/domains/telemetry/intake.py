@@ -1,15 +1,14 @@
 """The bounded queue between every door and the writer: readings in columns, group by group."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 
 from fieldstation.core.clock import Clock
 from fieldstation.core.errors import Busy
 from fieldstation.core.settings import TelemetrySettings
 from fieldstation.domains.telemetry.catalog import VARIANTS_MAX, DeviceSeries, Series
+from fieldstation.domains.telemetry.groups import CountedReceipt, Group, Heartbeat, Waiter
 from fieldstation.domains.telemetry.payloads import (
     Incoming,
     Rejection,
@@ -34,78 +33,6 @@ TIMES_KEPT_US = 1_000_000
 FULL = "The intake queue is full; nothing of this was stored, send it again in a moment."
 
 
-class CountedReceipt(Protocol):
-    """A connection that only needs to know how many of its messages are committed."""
-
-    def settle(self, count: int) -> None: ...
-
-    def fail(self) -> None: ...
-
-
-class Heartbeat(NamedTuple):
-    """A sign of life that is committed with the readings around it."""
-
-    organization_id: str
-    device_id: str
-    payload: bytes
-    received_us: int
-
-
-@dataclass(slots=True)
-class Waiter:
-    """One request: its readings stand at ``[start, start + count)`` of the group."""
-
-    future: asyncio.Future[bytes]
-    start: int
-    count: int
-
-
-@dataclass(slots=True)
-class Group:
-    """What will be committed together; the columns run in parallel, the rest is sparse."""
-
-    series: list[Series] = field(default_factory=list)
-    ts_us: list[int] = field(default_factory=list)
-    value: list[float] = field(default_factory=list)
-    flags: list[int] = field(default_factory=list)
-    details: dict[int, Detail] = field(default_factory=dict)
-    new_variants: dict[int, Variant] = field(default_factory=dict)
-    refusals: list[Refusal] = field(default_factory=list)
-    heartbeats: list[Heartbeat] = field(default_factory=list)
-    counted: dict[CountedReceipt, int] = field(default_factory=dict)
-    waiters: list[Waiter] = field(default_factory=list)
-    by_organization: dict[str, int] = field(default_factory=dict)
-    entries: int = 0
-    scored: bool = False
-
-    def __len__(self) -> int:
-        return len(self.ts_us)
-
-    def without_waiters(self) -> "Group":
-        """Return what must be tried again when a commit failed: all but the requests, who were
-        told."""
-        dropped = {
-            index
-            for waiter in self.waiters
-            for index in range(waiter.start, waiter.start + waiter.count)
-        }
-        kept = [index for index in range(len(self)) if index not in dropped]
-        return Group(
-            series=[self.series[index] for index in kept],
-            ts_us=[self.ts_us[index] for index in kept],
-            value=[self.value[index] for index in kept],
-            flags=[self.flags[index] for index in kept],
-            details={n: self.details[i] for n, i in enumerate(kept) if i in self.details},
-            new_variants={
-                n: self.new_variants[i] for n, i in enumerate(kept) if i in self.new_variants
-            },
-            refusals=self.refusals,
-            heartbeats=self.heartbeats,
-            counted=self.counted,
-            scored=self.scored,
-        )
-
-
 class Intake:
     """Takes readings from the doors; full means ``Busy`` for everybody, or for one organization
     over its half."""
@@ -123,6 +50,7 @@ class Intake:
         self._share_max = int(settings.queue_readings_max * ORGANIZATION_SHARE)
         self._low_water = settings.queue_readings_max // 2
         self._times = ReadTimes(0)
+        self._refusing: Busy | None = None
         self.queued = 0
         self.refused_full = 0
 
@@ -182,6 +110,8 @@ class Intake:
         """Keep a message that cannot be stored as readings, in the same commit; ask ``has_room``
         first."""
         self._open.refusals.append(refusal)
+        self._open.entries += 1
+        self._waiting.set()
         self._account(self._open, refusal.organization_id, 1)
 
     def beat(self, heartbeat: Heartbeat) -> None:
@@ -200,13 +130,41 @@ class Intake:
             self._waiting.clear()
             await self._waiting.wait()
 
+    def refuse_requests(self, error: Busy) -> None:
+        """Refuse the requests that wait and, until ``admit_requests``, those that come; messages
+        keep waiting."""
+        self._refusing = error
+        groups = [*self._groups, self._open]
+        for position, group in enumerate(groups):
+            if not group.waiters:
+                continue
+            group.fail_waiters(error)
+            refused = group.waiting_by_organization()
+            groups[position] = group.without_waiters()
+            groups[position].by_organization = dict(Counter(group.by_organization) - refused)
+            self._give_back(refused)
+        self._open = groups.pop()
+        self._groups = deque(group for group in groups if group.entries)
+
+    def admit_requests(self) -> None:
+        """The store is back."""
+        self._refusing = None
+
+    def make_sure_of_store(self) -> None:
+        """Raise ``Busy`` while requests are refused."""
+        if self._refusing is not None:
+            raise Busy(self._refusing.detail, code=self._refusing.code)
+
     async def emptied(self) -> None:
         """Wait until everything taken is committed or given up."""
         await self._empty.wait()
 
     def done(self, group: Group) -> None:
         """Give back the room of a group that is committed or given up, and wake who waits."""
-        for organization_id, count in group.by_organization.items():
+        self._give_back(group.by_organization)
+
+    def _give_back(self, by_organization: Mapping[str, int]) -> None:
+        for organization_id, count in by_organization.items():
             left = self._by_organization[organization_id] - count
             if left > 0:
                 self._by_organization[organization_id] = left

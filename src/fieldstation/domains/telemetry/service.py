@@ -81,6 +81,7 @@ class IntakeDoor:
         Raises ``Busy`` when nothing of it was stored, ``TooLarge`` for too many and ``Invalid``
         when none is valid.
         """
+        self.intake.make_sure_of_store()
         count = len(decoded.readings) + len(decoded.rejected)
         if count > self.request_readings_max:
             raise TooLarge(

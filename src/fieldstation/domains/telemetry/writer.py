@@ -12,7 +12,8 @@ from fieldstation.core.errors import Busy, StationError
 from fieldstation.core.ids import new_id
 from fieldstation.domains.telemetry.anomalies import FLAG_SCORE
 from fieldstation.domains.telemetry.catalog import Catalog, Series
-from fieldstation.domains.telemetry.intake import Group, Heartbeat, Intake
+from fieldstation.domains.telemetry.groups import Group, Heartbeat
+from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.ports import (
     FLAG_ANOMALY,
     FLAG_DETAIL,
@@ -21,9 +22,11 @@ from fieldstation.domains.telemetry.ports import (
     Appended,
     Columns,
     Detail,
+    LoggedBatch,
     Outcome,
     ReadingStore,
     Refusal,
+    SeriesRow,
     Variant,
 )
 
@@ -31,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 INLINE_READINGS_MAX = 200
 RETRY_DELAY_S = 0.2
+AWAY = "The telemetry database is away; nothing of this was stored, send it again in a moment."
 RETRY_DELAY_S_MAX = 5.0
 
 
@@ -41,7 +45,7 @@ class Committed:
 
     seq: int
     committed_us: int
-    series: Sequence[Series]
+    series: Sequence[Series | SeriesRow]
     readings: Columns
     accepted: Sequence[int] | None
 
@@ -76,6 +80,9 @@ class Writer:
     keep_heartbeats: Callable[[Sequence[Heartbeat]], Awaitable[None]]
     consumers: list[Callable[[Committed], None]] = field(default_factory=list)
     counts: WriterCounts = field(default_factory=WriterCounts)
+    node_id: str = ""
+    told_seq: int = 0
+    """The newest entry of the intake log that the consumers know."""
 
     async def write_forever(self) -> None:
         """Take, commit, tell; until cancelled between two groups."""
@@ -88,12 +95,16 @@ class Writer:
 
     async def _commit_with_retries(self, group: Group) -> None:
         delay_s = RETRY_DELAY_S
-        while not await self._is_settled(group):
-            group = group.without_waiters()
-            if not group.counted:
-                return
-            await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, RETRY_DELAY_S_MAX)
+        try:
+            while not await self._is_settled(group):
+                group = group.without_waiters()
+                if not (group.counted or group.refusals):
+                    return
+                self.intake.refuse_requests(Busy(AWAY, code="database_unavailable"))
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, RETRY_DELAY_S_MAX)
+        finally:
+            self.intake.admit_requests()
 
     async def _is_settled(self, group: Group) -> bool:
         """Try to commit; false when the database is away: its requests know, the rest must wait."""
@@ -102,11 +113,11 @@ class Writer:
         except Busy as error:
             self.counts.failures += 1
             log.warning("commit_failed", reason=error.detail, readings=len(group))
-            fail_waiters(group, error)
+            group.fail_waiters(error)
             return False
         except Exception:  # a defect must not end the writer; nothing was acknowledged
             log.exception("commit_crashed", readings=len(group))
-            fail_waiters(group, StationError("The station could not store this."))
+            group.fail_waiters(StationError("The station could not store this."))
             for receipt in group.counted:
                 receipt.fail()
         return True
@@ -118,9 +129,38 @@ class Writer:
         else:
             readings, suspects = await asyncio.to_thread(prepare, group)
         appended = await self.store.append(readings, suspects=suspects, refusals=group.refusals)
+        outcomes = appended.outcomes
+        makes_entry = len(readings) > 0 and (outcomes is None or Outcome.ACCEPTED in outcomes)
+        await self._tell_of_lost_answers(appended, makes_entry=makes_entry)
+        self._tell_consumers(group, readings, appended)
+        conflicts = self._conflicts(group, outcomes)
+        if conflicts:
+            await self.store.append(Columns(), suspects=(), refusals=conflicts)
         if group.heartbeats:
             await self.keep_heartbeats(group.heartbeats)
-        self._tell(group, readings, appended)
+        settle(group, outcomes)
+
+    async def _tell_of_lost_answers(self, appended: Appended, *, makes_entry: bool) -> None:
+        """Tell of commits that stand although their answers were lost: only the log knows them."""
+        newest = appended.seq - 1 if makes_entry else appended.seq
+        if newest > self.told_seq:
+            others = {n: seq for n, (_, seq) in (await self.store.log_bounds()).items()}
+            cursor = {**others, self.node_id: self.told_seq}
+            for batch in await self.store.batches_after(cursor):
+                if batch.node_id == self.node_id and batch.seq <= newest:
+                    await self._tell_of_entry(batch)
+        self.told_seq = max(self.told_seq, newest)
+
+    async def _tell_of_entry(self, batch: LoggedBatch) -> None:
+        ids = batch.readings.series_id
+        rows = {row.id: row for row in await self.store.series_by_id(list(set(ids)))}
+        if any(series_id not in rows for series_id in ids):
+            return  # a device was deleted in between
+        series = [rows[series_id] for series_id in ids]
+        committed = Committed(batch.seq, batch.committed_us, series, batch.readings, None)
+        for consume in self.consumers:
+            consume(committed)
+        self.told_seq = batch.seq
 
     async def _resolve(self, group: Group) -> None:
         """Give every planned series its id and every new variant its number, committed."""
@@ -139,37 +179,28 @@ class Writer:
                 group.flags[position] |= group.series[position].variant_flags[variant]
             group.new_variants.clear()
 
-    def _tell(self, group: Group, readings: Columns, appended: Appended) -> None:
+    def _tell_consumers(self, group: Group, readings: Columns, appended: Appended) -> None:
         outcomes = appended.outcomes
         accepted = None
         if outcomes is not None:
             accepted = [n for n, outcome in enumerate(outcomes) if outcome == Outcome.ACCEPTED]
-            self._keep_conflicts(group, outcomes)
         self._count(group, outcomes, readings)
         committed = Committed(appended.seq, appended.committed_us, group.series, readings, accepted)
-        for waiter in group.waiters:
-            if not waiter.future.done():
-                end = waiter.start + waiter.count
-                waiter.future.set_result(
-                    bytes(waiter.count) if outcomes is None else outcomes[waiter.start : end]
-                )
-        for receipt, count in group.counted.items():
-            receipt.settle(count)
         for consume in self.consumers:
             consume(committed)
+        self.told_seq = appended.seq
 
-    def _keep_conflicts(self, group: Group, outcomes: bytes) -> None:
-        """Keep what a counted message lost to an earlier reading; its sender has no other way to
-        learn of it."""
-        if Outcome.CONFLICT not in outcomes or not group.counted:
-            return
+    def _conflicts(self, group: Group, outcomes: bytes | None) -> list[Refusal]:
+        """Return what counted messages lost to earlier readings; requests are told themselves."""
+        if outcomes is None or Outcome.CONFLICT not in outcomes or not group.counted:
+            return []
         told = {n for w in group.waiters for n in range(w.start, w.start + w.count)}
-        for position, outcome in enumerate(outcomes):
-            if outcome != Outcome.CONFLICT or position in told:
-                continue
-            refusal = conflict(group, position, self.clock.now_us())
-            if self.intake.has_room(refusal.organization_id):
-                self.intake.refuse(refusal)
+        now_us = self.clock.now_us()
+        return [
+            conflict(group, position, now_us)
+            for position, outcome in enumerate(outcomes)
+            if outcome == Outcome.CONFLICT and position not in told
+        ]
 
     def _count(self, group: Group, outcomes: bytes | None, readings: Columns) -> None:
         counts = self.counts
@@ -226,10 +257,16 @@ def score(group: Group) -> list[int]:
     return suspects
 
 
-def fail_waiters(group: Group, error: StationError) -> None:
+def settle(group: Group, outcomes: bytes | None) -> None:
+    """Tell everybody who waits: all that the group held is committed."""
     for waiter in group.waiters:
         if not waiter.future.done():
-            waiter.future.set_exception(error)
+            end = waiter.start + waiter.count
+            waiter.future.set_result(
+                bytes(waiter.count) if outcomes is None else outcomes[waiter.start : end]
+            )
+    for receipt, count in group.counted.items():
+        receipt.settle(count)
 
 
 def conflict(group: Group, position: int, now_us: int) -> Refusal:
