@@ -1,4 +1,4 @@
-"""What a live socket's client does: open it in each way that the contract names, and read frames."""
+"""What a live socket's client does: open it in each way the contract names, read frames."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,7 +7,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Close
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin, Subprotocol
 
 FRAME_TIMEOUT_S = 10.0
 
@@ -34,12 +36,14 @@ class LiveClient:
 
     def wait_until_closed(self, *, timeout_s: float = FRAME_TIMEOUT_S) -> tuple[int, str]:
         """Return the code and reason with which the station closed the socket."""
+        frame: Close | None = None
         try:
             while True:
                 self.socket.recv(timeout=timeout_s)
         except ConnectionClosed as closed:
-            assert closed.rcvd is not None, "closed without a reason"
-            return closed.rcvd.code, closed.rcvd.reason
+            frame = closed.rcvd
+        assert frame is not None, "closed without a reason"
+        return frame.code, frame.reason
 
 
 @contextmanager
@@ -59,8 +63,8 @@ def live(
     with connect(
         address,
         additional_headers={**sent, **(headers or {})},
-        origin=origin,  # pyrefly: ignore[bad-argument-type] # their own NewType
-        subprotocols=list(subprotocols) or None,  # pyrefly: ignore[bad-argument-type]
+        origin=None if origin is None else Origin(origin),
+        subprotocols=[Subprotocol(name) for name in subprotocols] or None,
         proxy=None,
         compression=None,
         close_timeout=2,

@@ -96,9 +96,12 @@ def calls(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_tasks_belong_to_a_group_and_have_a_name(path: Path) -> None:
-    assert not {"asyncio.create_task", "asyncio.ensure_future", "create_task", "ensure_future"} & {
-        name for name in calls(path)
-    }
+    assert not {
+        "asyncio.create_task",
+        "asyncio.ensure_future",
+        "create_task",
+        "ensure_future",
+    } & set(calls(path))
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".create_task"):
             assert "name" in {keyword.arg for keyword in node.keywords}, f"line {node.lineno}"

@@ -1,5 +1,7 @@
 """Events reach the subscribers of their type, and one that fails does not stop the next."""
 
+from typing import Any
+
 import structlog
 from structlog.testing import capture_logs
 
@@ -17,12 +19,12 @@ class Closed(Event, frozen=True, kw_only=True, tag=True):
     """Another fact."""
 
 
-class OpenedWide(Opened):
+class OpenedWide(Opened, frozen=True):
     """A special case of the first."""
 
 
 def test_subscribers_are_called_in_the_order_they_subscribed() -> None:
-    bus, calls = MemoryBus(), []
+    bus, calls = MemoryBus(), list[Any]()
     for name in "abc":
         bus.subscribe(Opened, lambda event, name=name: calls.append((name, event.name)))
     bus.publish(Opened(name="door"))
@@ -30,7 +32,7 @@ def test_subscribers_are_called_in_the_order_they_subscribed() -> None:
 
 
 def test_an_event_reaches_exactly_its_own_type() -> None:
-    bus, opened, wide = MemoryBus(), [], []
+    bus, opened, wide = MemoryBus(), list[Event](), list[Event]()
     bus.subscribe(Opened, opened.append)
     bus.subscribe(OpenedWide, wide.append)
     bus.publish(Closed())
@@ -40,7 +42,7 @@ def test_an_event_reaches_exactly_its_own_type() -> None:
 
 
 def test_a_handler_that_fails_is_logged_and_does_not_stop_the_others() -> None:
-    bus, calls = MemoryBus(), []
+    bus, calls = MemoryBus(), list[Any]()
 
     def fail(_event: Opened) -> None:
         raise LookupError("no such gate")
@@ -57,7 +59,7 @@ def test_a_handler_that_fails_is_logged_and_does_not_stop_the_others() -> None:
 
 
 def test_an_ended_subscription_hears_nothing_more() -> None:
-    bus, calls = MemoryBus(), []
+    bus, calls = MemoryBus(), list[Any]()
     end = bus.subscribe(Opened, calls.append)
     end()
     end()
@@ -66,7 +68,7 @@ def test_an_ended_subscription_hears_nothing_more() -> None:
 
 
 def test_a_handler_may_end_its_subscription_while_it_is_called() -> None:
-    bus, calls = MemoryBus(), []
+    bus, calls = MemoryBus(), list[Any]()
 
     def once(_event: Opened) -> None:
         calls.append("once")

@@ -197,7 +197,7 @@ def test_a_refusal_names_the_setting_and_never_repeats_its_value(name: str, text
 
 
 def test_every_wrong_setting_of_a_section_is_named_at_once() -> None:
-    with pytest.raises(SettingsError, match="API_HOST|PORT") as refused:
+    with pytest.raises(SettingsError, match="PORT") as refused:
         read_settings({"PORT": "x", "HTTP_CONNECTIONS_MAX": "0"})
     assert "PORT" in str(refused.value)
     assert "HTTP_CONNECTIONS_MAX" in str(refused.value)

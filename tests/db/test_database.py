@@ -47,12 +47,16 @@ async def test_what_a_transaction_wrote_is_there_afterwards(database: Database) 
 
 
 async def test_a_failure_leaves_nothing_behind(database: Database, announced: Announced) -> None:
-    with pytest.raises(LookupError):
+
+    async def fail() -> None:
         async with database.transaction() as session:
             session.add(job())
             announce(session, Happened(name="never"))
             await session.flush()
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
     assert await count_jobs(database) == 0
     assert announced == []
 
@@ -90,10 +94,14 @@ async def test_a_commit_that_fails_announces_nothing(
 ) -> None:
     async with database.transaction() as session:
         session.add(job())
-    with pytest.raises(IntegrityError):
+
+    async def fail_to_commit() -> None:
         async with database.transaction() as session:
             session.add(job())  # the same key: found out when the commit flushes
             announce(session, Happened(name="never"))
+
+    with pytest.raises(IntegrityError):
+        await fail_to_commit()
     assert announced == []
     assert await count_jobs(database) == 1
 
@@ -130,10 +138,14 @@ async def test_a_reading_session_stores_nothing(database: Database) -> None:
 
 
 async def test_a_reading_session_refuses_even_to_commit(database: Database) -> None:
-    with pytest.raises((Busy, DBAPIError)):
+
+    async def write() -> None:
         async with database.reading() as session:
             session.add(job())
             await session.commit()
+
+    with pytest.raises((Busy, DBAPIError)):
+        await write()
     assert await count_jobs(database) == 0
 
 
@@ -180,11 +192,14 @@ class TestSqlite:
     """What only SQLite needs: one writer, at once, durably."""
 
     async def test_one_connection_writes_and_the_next_waits_for_it(self, sqlite: Database) -> None:
-        with pytest.raises(Busy, match="no connection left"):
-            async with sqlite.transaction() as first:
-                await begin(first)
-                async with sqlite.transaction() as second:
-                    await begin(second)
+        async def write() -> None:
+            async with sqlite.transaction() as session:
+                await begin(session)
+
+        async with sqlite.transaction() as first:
+            await begin(first)
+            with pytest.raises(Busy, match="no connection left"):
+                await write()
 
     async def test_readers_go_on_while_one_writes(self, sqlite: Database) -> None:
         async with sqlite.transaction() as writer:
@@ -264,12 +279,16 @@ async def test_a_postgresql_connection_that_was_ended_is_busy_then_new(
 ) -> None:
     url = database_url(own_postgresql_url, data_dir=tmp_path)
     database = Database(create_engines(url, DatabaseSettings()), lambda _event: None)
-    with pytest.raises(Busy):
+
+    async def lose_the_connection() -> None:
         async with database.transaction() as session:
             backend = await session.scalar(text("SELECT pg_backend_pid()"))
             async with database.transaction() as other:
                 await other.execute(text(f"SELECT pg_terminate_backend({int(backend or 0)})"))
             await session.execute(text("SELECT 1"))
+
+    with pytest.raises(Busy):
+        await lose_the_connection()
 
     async def answers() -> bool:
         await database.ping()

@@ -1,16 +1,23 @@
 """A periodic job runs on one node at a time, and again after a crash."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from fieldstation.core.clock import ManualClock
 from fieldstation.core.errors import Busy
+from fieldstation.core.settings import DatabaseSettings
 from fieldstation.db.database import Database
+from fieldstation.db.engines import create_engines
 from fieldstation.db.jobs import Job, JobRunner, PeriodicJob
 from tests.db.conftest import START
+from tests.wait_until import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -79,8 +86,7 @@ async def test_a_job_that_still_runs_elsewhere_is_left_alone(
     here, there = (runner(database, clock, every(work), node=name) for name in "ab")
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(here.run_due(), name="running")
-        while not work.runs:
-            await asyncio.sleep(0)
+        await wait_until(lambda: work.runs == 1)
         clock.advance(59)
         assert await there.run_due() == []
         work.going_on.set()
@@ -93,8 +99,7 @@ async def test_a_crashed_node_s_lease_expires(database: Database, clock: ManualC
     crashed.going_on.clear()
     async with asyncio.TaskGroup() as tasks:
         dying = tasks.create_task(runner(database, clock, every(crashed)).run_due(), name="dying")
-        while not crashed.runs:
-            await asyncio.sleep(0)
+        await wait_until(lambda: crashed.runs == 1)
         dying.cancel()
     heir = runner(database, clock, every(work), node="b")
     assert (await stored(database)).leased_by == "a"
@@ -156,21 +161,33 @@ async def test_a_job_is_leased_when_its_turn_comes_and_not_before(
     assert ran == ["here"]
 
 
-async def test_the_runner_outlives_a_database_that_is_away(clock: ManualClock) -> None:
-    class Away:
-        looks = 0
+async def test_nodes_that_start_together_register_their_jobs_once(
+    database: Database, clock: ManualClock
+) -> None:
+    for n in range(10):
+        work = Work()
+        job = every(work, name=f"new-{n}")
+        nodes = [runner(database, clock, job, node=name) for name in "abcd"]
+        await asyncio.gather(*(node.run_due() for node in nodes))
+        assert work.runs == 1
 
-        def reading(self) -> None:
-            Away.looks += 1
-            raise Busy("away")
 
-    from fieldstation.db import jobs as module
+class Away(Database):
+    """A database that does not answer."""
 
-    assert module.POLL_INTERVAL_S == 1.0
-    jobs = JobRunner(Away(), clock, node_id="a", jobs=[])  # type: ignore[arg-type] # pyrefly: ignore
+    looks = 0
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        Away.looks += 1
+        raise Busy("away")
+        yield
+
+
+async def test_the_runner_outlives_a_database_that_is_away(url: URL, clock: ManualClock) -> None:
+    away = Away(create_engines(url, DatabaseSettings()), lambda _event: None)
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(jobs.run_forever(), name="running")
-        while not Away.looks:
-            await asyncio.sleep(0)
+        running = tasks.create_task(runner(away, clock).run_forever(), name="running")
+        await wait_until(lambda: Away.looks > 0)
         assert not running.done()
         running.cancel()

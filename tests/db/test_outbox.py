@@ -67,10 +67,14 @@ async def test_a_message_of_a_transaction_that_failed_is_never_handled(
     database: Database, clock: ManualClock
 ) -> None:
     received = Received()
-    with pytest.raises(LookupError):
+
+    async def fail() -> None:
         async with database.transaction() as session:
             put(session, "purge", payload={}, now=START)
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
     assert await relay(database, clock, received.handle).deliver_due() == 0
 
 
@@ -115,7 +119,7 @@ async def test_a_message_whose_handler_nobody_registered_is_kept(
     await keep(database, {}, topic="of the future")
     await relay(database, clock, Received().handle).deliver_due()
     (waiting,) = await kept(database)
-    assert waiting.last_error == "No handler is registered for outbox topic of the future."
+    assert waiting.last_error == "No handler is registered for this outbox topic."
     assert waiting.due_at == START + timedelta(seconds=2)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the domains' tests: what stands in the shared station's database, and a database of their own."""
+"""Fixtures of the domains' tests: rows of the shared station, and a database of their own."""
 
 import asyncio
 import sqlite3

@@ -1,4 +1,4 @@
-"""A request's transaction is committed before its answer leaves: a failed commit reaches the client."""
+"""A request's transaction commits before its answer leaves, so a failure reaches the client."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime

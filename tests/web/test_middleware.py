@@ -1,6 +1,7 @@
 """What every answer carries, and what is refused before a route is asked."""
 
 import re
+from collections.abc import Iterator
 from uuid import UUID
 
 import httpx2
@@ -22,7 +23,7 @@ def test_a_harmless_correlation_id_is_echoed(client: StationClient, offered: str
 
 @pytest.mark.parametrize("offered", ["a b", "x" * 129, "", "a\u00fc", "{}", "a;b", "../x"])
 def test_any_other_correlation_id_is_replaced(client: StationClient, offered: str) -> None:
-    answer = client.http.get("/health", headers={"X-Correlation-ID": offered.encode()})
+    answer = client.http.get("/health", headers={b"X-Correlation-ID": offered.encode()})
     UUID(answer.headers["x-correlation-id"])
 
 
@@ -50,7 +51,7 @@ def test_the_server_does_not_say_what_it_is_made_of(client: StationClient) -> No
 
 
 @pytest.fixture(scope="module")
-def talkative(tmp_path_factory: pytest.TempPathFactory) -> StationProcess:
+def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StationProcess]:
     """A station that logs every request as JSON and finds all of them slow."""
     environment = {"LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json", "LOG_SLOW_REQUEST_MS": "0.001"}
     with running_station(tmp_path_factory.mktemp("log") / "data", environment=environment) as found:

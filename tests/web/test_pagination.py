@@ -71,7 +71,7 @@ def fetch(rows: Sequence[Row], after: tuple[Any, ...] | None, limit: int) -> lis
 def test_no_row_is_lost_or_seen_twice_while_others_arrive(
     rows: list[Row], arriving: list[Row], limit: int
 ) -> None:
-    stored, seen, cursor = list(rows), [], None
+    stored, seen, cursor = list(rows), list[Row](), None
     waiting = list(arriving)
     while True:
         page = PageRequest(limit=limit, cursor=cursor)

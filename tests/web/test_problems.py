@@ -59,7 +59,7 @@ def test_nobody_is_401_with_a_challenge(client: StationClient) -> None:
 
 @pytest.mark.parametrize("token", ["x", "fsd_" + "a" * 43, "fsu_", "a.b.c", "ü", "fsd_\u00fc"])
 def test_every_wrong_token_is_the_same_401(client: StationClient, token: str) -> None:
-    headers = {"Authorization": f"Bearer {token}".encode()}
+    headers = {b"Authorization": f"Bearer {token}".encode()}
     body = problem(client.http.get("/api/v1/devices", headers=headers), 401, "unauthenticated")
     missing = client.http.get("/api/v1/devices", headers={"Authorization": "Bearer x"}).json()
     assert body["detail"] == missing["detail"]

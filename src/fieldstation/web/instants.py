@@ -1,9 +1,11 @@
-"""Times that clients send: any offset is taken, and a time without one is UTC."""
+"""Forms of values that many routes take: times with any offset, texts without NUL."""
 
 from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator
+
+NO_NUL = r"^[^\x00]*$"
 
 
 def as_utc(instant: datetime) -> datetime:

@@ -165,7 +165,9 @@ def test_the_good_readings_of_a_message_are_stored_beside_a_refusal(
     station: StationProcess, client: StationClient
 ) -> None:
     device = client.register_device()
-    body = '[{"sensor_type": "t", "value": 1}, {"sensor_type": "t", "value": NaN}, {"sensor_type": "t", "value": 3}]'
+    values_sent = ("1", "NaN", "3")
+    readings = (f'{{"sensor_type": "t", "value": {value}}}' for value in values_sent)
+    body = f"[{','.join(readings)}]"
     with as_device(station, device) as mqtt:
         mqtt.publish(f"devices/{device.id}/readings", body)
     assert sorted(values(client, device.readings_path)) == [1, 3]
@@ -202,11 +204,12 @@ def test_refusals_are_paged_newest_first_and_belong_to_their_organization(
     with as_device(station, device) as mqtt:
         for n in range(5):
             mqtt.publish(f"devices/{device.id}/readings", f"bad {n}")
-    path, found, cursor = f"/api/v1/devices/{device.id}/refusals", [], {}
-    while cursor is not None:
-        page = client.get(path, limit=2, **cursor)
+    path, found = f"/api/v1/devices/{device.id}/refusals", list[str]()
+    query: dict[str, Any] | None = {"limit": 2}
+    while query is not None:
+        page = client.get(path, **query)
         found += [refusal["payload"] for refusal in page["items"]]
-        cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else None
+        query = {"limit": 2, "cursor": page["next_cursor"]} if page["next_cursor"] else None
     assert found == [f"bad {n}" for n in reversed(range(5))]
     stranger.get(path, status=404)
     client.get(path, status=422, cursor="foreign")

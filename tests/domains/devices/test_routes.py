@@ -77,7 +77,8 @@ def test_put_describes_anew_and_patch_changes_only_what_is_sent(client: StationC
 def test_a_patch_that_changes_nothing_leaves_the_device_as_it_was(client: StationClient) -> None:
     made = expect(client.http.post(DEVICES, json=FULL), 201)
     path = f"{DEVICES}/{made['id']}"
-    for nothing in ({}, {"name": FULL["name"]}, {"tags": ["b", "a"]}):
+    same: list[dict[str, Any]] = [{}, {"name": FULL["name"]}, {"tags": ["b", "a"]}]
+    for nothing in same:
         expect(client.http.patch(path, json=nothing), 200)
     assert client.get(path)["updated_at"] == made["updated_at"]
 

@@ -59,7 +59,8 @@ def test_lists_and_queries_hold_nothing_of_a_stranger(
     client.send(device, {"sensor_type": "t", "value": 1})
     assert stranger.get("/api/v1/devices", include_total="true")["total"] == 0
     for path in ("/readings", "/readings/latest", "/readings/stats"):
-        for query in ({}, {"interval": "1h"}, {"device_id": device.id}):
+        queries: list[dict[str, Any]] = [{}, {"interval": "1h"}, {"device_id": device.id}]
+        for query in queries:
             assert stranger.get(f"/api/v1{path}", **query)["items"] == []
             assert client.get(f"/api/v1{path}", **query)["items"] != []
 
@@ -95,9 +96,13 @@ def test_each_request_needs_its_scope(
 ) -> None:
     device = client.register_device()
     others = {"devices:read", "devices:write", "telemetry:read", "telemetry:write"} - {scope}
-    body = {"name": "x"} if method in {"PUT", "PATCH"} else None
-    body = {"sensor_type": "t", "value": 1} if path == "/readings" and method == "POST" else body
-    body = {} if path == "/keys" else body
+    bodies: dict[tuple[str, str], Any] = {
+        ("PUT", ""): {"name": "x"},
+        ("PATCH", ""): {"name": "x"},
+        ("POST", "/readings"): {"sensor_type": "t", "value": 1},
+        ("POST", "/keys"): {},
+    }
+    body = bodies.get((method, path))
     address = f"/api/v1/devices/{device.id}{path}"
     refused = client.http.request(method, address, json=body, headers=as_key(client, *others))
     assert refused.status_code == 403

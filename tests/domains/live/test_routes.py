@@ -172,7 +172,7 @@ def test_logging_out_ends_the_session_s_sockets(
 def test_a_reading_is_shown_within_a_tenth_of_a_second(
     station: StationProcess, client: StationClient
 ) -> None:
-    device, delays = client.register_device(), []
+    device, delays = client.register_device(), list[float]()
     with live(station.url, token=client.token) as socket:
         socket.ping()
         for n in range(20):
@@ -258,7 +258,8 @@ def test_resuming_under_load_loses_and_repeats_nothing(
     station: StationProcess, client: StationClient
 ) -> None:
     """A client that breaks off again and again sees every reading exactly once, in order."""
-    device, count, random = client.register_device(), 600, Random(5)
+    device, count = client.register_device(), 600
+    random = Random(5)  # noqa: S311 - lengths, not secrets
     with live(station.url, token=client.token) as socket:
         cursor = socket.ping()["cursor"]
 

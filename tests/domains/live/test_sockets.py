@@ -35,9 +35,8 @@ class Peer:
         self.incoming.put_nowait({"type": "websocket.connect"})
 
     async def send(self, message: Any) -> None:
-        if message["type"] == "websocket.send":
-            if not self.reads.is_set():
-                await self.permits.acquire()
+        if message["type"] == "websocket.send" and not self.reads.is_set():
+            await self.permits.acquire()
         self.sent.append(message)
 
     @property

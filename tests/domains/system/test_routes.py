@@ -84,8 +84,8 @@ def test_the_metrics_token_opens_them_from_elsewhere(tmp_path: Path) -> None:
         for path in ("/metrics", "/api/status"):
             for token, status in ((TOKEN, 200), (TOKEN + "x", 401), ("x", 401), ("ü", 401)):
                 headers = {
-                    "X-Forwarded-For": "192.0.2.1",
-                    "Authorization": f"Bearer {token}".encode(),
+                    b"X-Forwarded-For": b"192.0.2.1",
+                    b"Authorization": f"Bearer {token}".encode(),
                 }
                 assert httpx2.get(station.url + path, headers=headers).status_code == status
         assert TOKEN not in station.output()

@@ -1,4 +1,4 @@
-"""Everything between a door and the disk, in the test's own process: intake, writer, a real store."""
+"""Everything between a door and the disk in one process: intake, writer, a real store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -11,7 +11,7 @@ from fieldstation.domains.telemetry.anomalies import FLAG_SCORE, WARM_UP_READING
 
 
 def steady(count: int, *, centre: float = 20.0, spread: float = 0.5, seed: int = 7) -> list[float]:
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311 - readings, not secrets
     return [random.gauss(centre, spread) for _ in range(count)]
 
 

@@ -70,7 +70,7 @@ async def test_what_does_not_fit_is_refused_as_a_whole(waiting: Pipeline) -> Non
 
 
 async def test_room_comes_back_when_a_group_is_done_and_wakes_who_waits(waiting: Pipeline) -> None:
-    mine, woken = device(), []
+    mine, woken = device(), list[str]()
     offer(waiting, 50, mine)
     offer(waiting, 50, device("other", "neighbour"))
     waiting.intake.when_ready(lambda: woken.append("once"))

@@ -124,7 +124,8 @@ def test_a_reading_without_a_time_gets_that_of_its_receipt_plus_its_place(
 def test_assigned_times_strictly_increase_under_concurrency(client: StationClient) -> None:
     device = client.register_device()
     with ThreadPoolExecutor(4) as threads:
-        results = threads.map(lambda _: client.send(device, [READING] * 50), range(20))
+        sent = [threads.submit(client.send, device, [READING] * 50) for _ in range(20)]
+        results = [sending.result() for sending in sent]
     assert sum(result["accepted"] for result in results) == 1_000
     times = [reading["timestamp"] for reading in stored(client, device)]
     assert len(times) == len(set(times)) == 1_000

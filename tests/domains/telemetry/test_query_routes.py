@@ -31,7 +31,7 @@ def send_series(
 @pytest.fixture
 def random_points() -> list[tuple[int, float]]:
     """An hour of readings, some minutes empty, several in others."""
-    random = Random(11)
+    random = Random(11)  # noqa: S311 - readings, not secrets
     instants = sorted(random.sample(range(60 * MINUTE_US), 150))
     return [(us, round(random.gauss(20, 5), 3)) for us in instants if not 20 <= us / MINUTE_US < 25]
 
@@ -122,7 +122,7 @@ def test_pages_hold_everything_once_in_order(client: StationClient, order: str, 
     for name in "ab":
         send_series(client, device, points, sensor_type=name)
     seen: list[dict[str, Any]] = []
-    cursor: dict[str, str] = {}
+    cursor: dict[str, Any] = {}
     while True:
         page = client.get(device.readings_path, order=order, limit=limit, **cursor)
         seen += page["items"]
@@ -137,9 +137,9 @@ def test_pages_hold_everything_once_in_order(client: StationClient, order: str, 
 def test_pages_are_stable_while_readings_arrive(client: StationClient) -> None:
     device = client.register_device()
     send_series(client, device, [(n, n) for n in range(10)])
-    seen, cursor, arrived = [], None, 100
+    seen, cursor, arrived = list[Any](), None, 100
     while True:
-        query = {} if cursor is None else {"cursor": cursor}
+        query: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
         page = client.get(device.readings_path, limit=3, **query)
         seen += [reading["value"] for reading in page["items"]]
         cursor = page["next_cursor"]

@@ -12,7 +12,6 @@ from fieldstation.domains.devices.access import (
     TheDevice,
 )
 from fieldstation.domains.devices.schemas import (
-    NO_NUL,
     DeviceCreate,
     DeviceFilter,
     DeviceRead,
@@ -28,7 +27,7 @@ from fieldstation.domains.devices.schemas import (
 )
 from fieldstation.domains.identity.access import TheQuota
 from fieldstation.web.dependencies import Db, ReadDb, TheClock
-from fieldstation.web.instants import Instant
+from fieldstation.web.instants import NO_NUL, Instant
 from fieldstation.web.pagination import Listed, Page
 
 router = APIRouter(prefix="/devices", tags=["Devices"])

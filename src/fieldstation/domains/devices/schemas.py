@@ -9,12 +9,11 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from fieldstation.web.instants import Instant
+from fieldstation.web.instants import NO_NUL, Instant
 
 PROPERTIES_BYTES_MAX = 16_384
 HEARTBEAT_INTERVAL_S_DEFAULT = 30
 MISSED_HEARTBEATS_MAX = 3
-NO_NUL = r"^[^\x00]*$"
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,49}$")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]

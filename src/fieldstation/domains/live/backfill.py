@@ -25,8 +25,9 @@ async def resume(
 
     What the log no longer has is announced first, as a ``gap`` frame. Raises ``Busy``.
     """
-    if await is_too_old(store, since):
+    if not await is_covered(store, since):
         yield msgspec.json.encode({"type": "gap", "dropped": None, "cursor": hub.cursor.text()})
+        since = hub.cursor if is_ahead(since, hub.cursor) else since
     replay = Replay(store, subscriber, since)
     while await replay.read():
         for frame in replay.frames():
@@ -38,12 +39,19 @@ async def resume(
             yield frame
 
 
-async def is_too_old(store: ReadingStore, since: Cursor) -> bool:
-    """Tell whether batches behind the cursor were trimmed already."""
+async def is_covered(store: ReadingStore, since: Cursor) -> bool:
+    """Tell whether the log still has, and already has, everything behind the cursor."""
     bounds = await store.log_bounds()
-    return any(
-        node in bounds and seq + 1 < bounds[node][0] for node, seq in since.positions.items()
-    )
+    for node, seq in since.positions.items():
+        oldest, newest = bounds.get(node, (1, 0))
+        if not oldest <= seq + 1 or seq > newest:
+            return False
+    return True
+
+
+def is_ahead(since: Cursor, now: Cursor) -> bool:
+    """Tell whether a cursor is from a log that is gone: a backup was restored since."""
+    return any(seq > now.positions.get(node, 0) for node, seq in since.positions.items())
 
 
 class Replay:

@@ -51,7 +51,7 @@ class Subscriber:
 
     def push(self, frame: bytes, now_s: float) -> None:
         """Queue a frame, or count it as dropped."""
-        if len(self.frames) >= self.queue_frames_max:
+        if self.dropped or len(self.frames) >= self.queue_frames_max:  # no frame overtakes a gap
             self.dropped += 1
             if self.full_since is None:
                 self.full_since = now_s

@@ -155,15 +155,15 @@ class Feed:
 
     async def _receive_forever(self) -> None:
         try:
-            while True:
-                text = await self.websocket.receive_text()
-                answer = reply(text, self.hub)
+            while (message := await self.websocket.receive())["type"] == "websocket.receive":
+                answer = reply(message.get("text") or "", self.hub)
                 if answer is None:
                     self.socket.close(code=POLICY_VIOLATION, reason="unknown message")
                     return
                 await self.websocket.send_text(answer.decode())
-        except (WebSocketDisconnect, RuntimeError, KeyError):
-            self.socket.close(code=1000, reason="gone")
+        except (WebSocketDisconnect, RuntimeError):
+            pass
+        self.socket.close(code=1000, reason="gone")
 
     async def _close_when_over(self) -> None:
         expires_at = self.socket.caller.expires_at

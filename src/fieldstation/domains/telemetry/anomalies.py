@@ -3,7 +3,8 @@
 Centre and scale follow the series by exponential steps whose size is clipped (Huber's influence
 function with k = 3), so that an outlier moves them no further than three scales do. The score is
 ``|value - centre| / scale``; the scale is the mean absolute deviation times 1.2533, which estimates
-a normal series' standard deviation. State lives in this process only: after a start each series
+a normal series' standard deviation. After 60 readings in a row beyond the clipping the series is
+taken to have moved, and learnt anew. State lives in this process only: after a start each series
 learns anew before it flags.
 """
 
@@ -14,6 +15,9 @@ WARM_UP_READINGS: Final = 30
 LEARNING_RATE: Final = 0.02
 FLAG_SCORE: Final = 6.0
 CLIP_SCALES: Final = 3.0
+RELEARN_READINGS: Final = 60
+SCORE_MAX: Final = 1e9
+VALUE_MAX: Final = 1e150
 DEVIATION_TO_SIGMA: Final = 1.2533
 RELATIVE_FLOOR: Final = 1e-3
 ABSOLUTE_FLOOR: Final = 1e-9
@@ -22,20 +26,24 @@ ABSOLUTE_FLOOR: Final = 1e-9
 class Detector:
     """The state of one series."""
 
-    __slots__ = ("centre", "count", "deviation")
+    __slots__ = ("centre", "count", "deviation", "run")
 
     def __init__(self) -> None:
         self.centre = 0.0
         self.deviation = 0.0
         self.count = 0
+        self.run = 0
 
     def observe(self, value: float) -> float:
         """Return the score of ``value`` against what came before (0.0 while warming up), then learn
         from it."""
+        if not -VALUE_MAX < value < VALUE_MAX:
+            value = VALUE_MAX if value > 0 else -VALUE_MAX
         count = self.count
         self.count = count + 1
         if count == 0:
             self.centre = value
+            self.deviation = 0.0
             return 0.0
         centre = self.centre
         difference = value - centre
@@ -53,7 +61,11 @@ class Detector:
             score = distance / scale
             self.centre = centre + LEARNING_RATE * (limit if difference > 0 else -limit)
             self.deviation = deviation + LEARNING_RATE * (limit - deviation)
-            return score
+            self.run += 1
+            if self.run >= RELEARN_READINGS:
+                self.count = self.run = 0
+            return min(SCORE_MAX, score)
+        self.run = 0
         self.centre = centre + LEARNING_RATE * difference
         self.deviation = deviation + LEARNING_RATE * (distance - deviation)
         return distance / scale

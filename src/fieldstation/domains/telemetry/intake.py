@@ -198,13 +198,14 @@ class Intake:
                 and reading.metadata is None
             ):
                 flags = series.variant_flags.get((reading.unit, reading.origin, protocol))
-                ts_us = assign_time(series, now_us + index) if time is None else times[time]
-                if flags is not None and ts_us is not None:
-                    add_series(series)
-                    add_ts(ts_us)
-                    add_value(value)
-                    add_flags(flags)
-                    continue
+                if flags is not None:
+                    ts_us = assign_time(series, now_us + index) if time is None else times[time]
+                    if ts_us is not None:
+                        add_series(series)
+                        add_ts(ts_us)
+                        add_value(value)
+                        add_flags(flags)
+                        continue
             fault = self._append_unusual(group, device, reading, now_us + index, protocol)
             if fault is not None:
                 rejected.append(fault._replace(index=index))

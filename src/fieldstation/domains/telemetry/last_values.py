@@ -109,7 +109,16 @@ class LastValues:
         if not dirty:
             return 0
         values = [
-            LastValue(n.series_id, n.ts_us, n.value, n.flags, n.detail.text, n.received_us)
+            LastValue(
+                n.series_id,
+                n.ts_us,
+                n.value,
+                n.flags,
+                n.detail.text,
+                n.received_us,
+                n.detail.metadata,
+                n.detail.score,
+            )
             for n in dirty.values()
         ]
         try:
@@ -122,7 +131,10 @@ class LastValues:
     async def rebuild(self) -> None:
         """Load what was saved and replay what the intake log has behind it. Raises ``Busy``."""
         saved, cursor = await self._store.load_last_values()
-        found = {value.series_id: (value, Detail(text=value.text)) for value in saved}
+        found = {
+            value.series_id: (value, Detail(value.text, value.metadata, value.score))
+            for value in saved
+        }
         position = dict(cursor)
         while batches := await self._store.batches_after(position):
             for batch in batches:

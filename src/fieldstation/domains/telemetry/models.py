@@ -124,6 +124,8 @@ last_value = Table(
     Column("flags", Integer, nullable=False),
     Column("text", Text),
     Column("received_at", BigInteger, nullable=False),
+    Column("metadata", LargeBinary),
+    Column("score", Double),
     sqlite_with_rowid=False,
 )
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Query
+from pydantic import StringConstraints
 from starlette.requests import HTTPConnection
 
 from fieldstation.domains.telemetry import service
@@ -15,8 +16,10 @@ from fieldstation.domains.telemetry.service import (
     ReadingPage,
 )
 from fieldstation.web.dependencies import TheClock
+from fieldstation.web.instants import NO_NUL
 
-Names = Annotated[list[str] | None, Query(max_length=100)]
+Name = Annotated[str, StringConstraints(pattern=NO_NUL, max_length=100)]
+Names = Annotated[list[Name] | None, Query(max_length=100)]
 Instant = Annotated[
     str | None, Query(max_length=40, description="RFC 3339, or epoch s, ms, µs, ns by magnitude.")
 ]

@@ -76,7 +76,7 @@ def decode_readings(body: bytes) -> Decoded:
     """
     try:
         return Decoded(decode_strictly(body), None, [])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return decode_leniently(body)
 
 
@@ -166,9 +166,9 @@ def parse_time(value: int | float | str) -> int | None:
     """
     if isinstance(value, str):
         return parse_written_time(value)
-    size = abs(value)
-    if not math.isfinite(size):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
+    size = abs(value)
     if size < 1e11:
         return round(value * 1_000_000)
     if size < 1e14:
@@ -180,7 +180,7 @@ def parse_time(value: int | float | str) -> int | None:
 
 def parse_written_time(text: str) -> int | None:
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.upper())
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
         return instant_to_us(moment)
@@ -209,7 +209,7 @@ def check_labels(reading: Incoming) -> Rejection | None:
     if not sensor_type or not sensor_type.strip():
         return Rejection(0, "sensor_type_missing", "sensor_type: every reading needs one.")
     for name, text, most in (
-        ("sensor_type", sensor_type, SENSOR_TYPE_CHARACTERS_MAX),
+        ("sensor_type", sensor_type.strip().lower(), SENSOR_TYPE_CHARACTERS_MAX),
         ("sensor_id", reading.sensor_id or "", SENSOR_ID_CHARACTERS_MAX),
         ("unit", reading.unit or "", LABEL_CHARACTERS_MAX),
         ("origin", reading.origin or "", LABEL_CHARACTERS_MAX),

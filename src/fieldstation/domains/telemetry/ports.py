@@ -192,6 +192,8 @@ class LastValue(NamedTuple):
     flags: int
     text: str | None
     received_us: int
+    metadata: bytes | None = None
+    score: float | None = None
 
 
 class ReadingStore(Protocol):

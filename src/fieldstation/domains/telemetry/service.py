@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-from fieldstation.core.clock import us_to_instant, us_to_rfc3339
+from fieldstation.core.clock import instant_to_us, us_to_instant, us_to_rfc3339
 from fieldstation.core.errors import Invalid, TooLarge
 from fieldstation.domains.identity.schemas import TenantScope
 from fieldstation.domains.telemetry.bucketing import (
@@ -29,6 +30,8 @@ from fieldstation.domains.telemetry.schemas import Fill, RefusalRead
 from fieldstation.web.pagination import decode_cursor, encode_cursor
 
 READINGS_PAGE_MAX = 10_000
+EARLIEST_ASKED_US = instant_to_us(datetime(1, 1, 1, tzinfo=UTC))
+LATEST_ASKED_US = instant_to_us(datetime(9999, 12, 31, tzinfo=UTC))
 READINGS_PAGE_DEFAULT = 100
 FAR_FUTURE_US = 1 << 62
 BUCKETS_SPAN_US_DEFAULT = 86_400 * 1_000_000
@@ -143,7 +146,7 @@ def read_time(name: str, text: str | None) -> int | None:
     except ValueError:
         number = text.replace(" ", "+")  # an unescaped plus sign of an offset
     found = parse_time(number)
-    if found is None:
+    if found is None or not EARLIEST_ASKED_US <= found <= LATEST_ASKED_US:
         raise Invalid(
             f"{name}: use RFC 3339 or epoch seconds, ms, µs or ns.",
             errors=[{"loc": ["query", name], "msg": "not a time", "type": "time"}],

@@ -316,6 +316,8 @@ def create_telemetry_tables() -> None:
         sa.Column("flags", sa.Integer(), nullable=False),
         sa.Column("text", sa.Text(), nullable=True),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("metadata", sa.LargeBinary(), nullable=True),
+        sa.Column("score", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("series_id", name=op.f("pk_last_value")),
         sqlite_with_rowid=False,
     )

@@ -6,10 +6,11 @@ from fieldstation.domains.telemetry.models import intake_cursor, last_value
 from fieldstation.domains.telemetry.ports import LastValue
 from fieldstation.domains.telemetry.store.steps import Query, Steps, insert_rows
 
-LAST_VALUE_NAMES = ("series_id", "ts", "value", "flags", "text", "received_at")
+LAST_VALUE_NAMES = ("series_id", "ts", "value", "flags", "text", "received_at", "metadata", "score")
 NEWER_WINS = (
     "ON CONFLICT (series_id) DO UPDATE SET ts = excluded.ts, value = excluded.value,"
-    " flags = excluded.flags, text = excluded.text, received_at = excluded.received_at"
+    " flags = excluded.flags, text = excluded.text, received_at = excluded.received_at,"
+    " metadata = excluded.metadata, score = excluded.score"
     " WHERE excluded.ts >= last_value.ts"
 )
 FURTHER_WINS = (
@@ -21,16 +22,14 @@ def load() -> Steps[tuple[list[LastValue], dict[str, int]]]:
     """Read all of them: one scan of a table with one row per series."""
     # The cursor first: values saved in between are only newer than it says.
     cursor = yield Query("SELECT node_id, seq FROM intake_cursor")
-    rows = yield Query(
-        "SELECT series_id, ts, value, flags, text, received_at FROM last_value ORDER BY series_id"
-    )
+    rows = yield Query(f"SELECT {', '.join(LAST_VALUE_NAMES)} FROM last_value ORDER BY series_id")
     return [LastValue(*row) for row in rows], {row[0]: row[1] for row in cursor}
 
 
 def save(values: Sequence[LastValue], *, node_id: str, seq: int) -> Steps[None]:
     """Save changed values and this node's cursor: one statement for each."""
     newest: dict[int, LastValue] = {}
-    for value in sorted(values):
+    for value in sorted(values, key=lambda value: (value.series_id, value.ts_us)):
         newest[value.series_id] = value
     if newest:
         rows = list(newest.values())
