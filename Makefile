@@ -21,7 +21,9 @@ run: $(VENV)/.run ## start a station with this host as its first device
 	@exec $(BIN)/fieldstation demo
 
 test: $(VENV)/.dev ## every test, with branch coverage
-	@$(BIN)/pytest --cov --cov-report=term:skip-covered
+	@$(BIN)/coverage erase
+	@$(BIN)/pytest --numprocesses 3 --dist loadgroup --ignore tests/faults --cov --cov-report=
+	@$(BIN)/pytest tests/faults --cov --cov-append --cov-report=term:skip-covered
 
 check: $(VENV)/.dev ## lint, types, contracts, unused code
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from tests.wait_until import wait_until_blocking
 
 
 class MqttClient:
-    """One connection; remembers what it was told and when it was closed."""
+    """One connection, which is not made again; remembers what it was told and when it was closed."""
 
     def __init__(self, port: int, username: str, password: str) -> None:
         self.messages: list[MQTTMessage] = []
@@ -21,7 +21,12 @@ class MqttClient:
         self.connections = 0
         self.closed = False
         self._port = port
-        self._client = Client(CallbackAPIVersion.VERSION2, client_id=uuid4().hex, protocol=MQTTv311)
+        self._client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=uuid4().hex,
+            protocol=MQTTv311,
+            reconnect_on_failure=False,
+        )
         self._client.username_pw_set(username, password)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
@@ -62,7 +67,8 @@ class MqttClient:
     def publish(self, topic: str, payload: Any, *, qos: int = 1, retain: bool = False) -> None:
         """Publish and wait for the acknowledgement."""
         sent = self.send(topic, payload, qos=qos, retain=retain)
-        wait_until_blocking(sent.is_published)
+        wait_until_blocking(lambda: self.closed or sent.is_published())
+        assert not self.closed, "closed without an acknowledgement"
 
     def subscribe(self, topic_filter: str, *, qos: int = 1) -> int:
         """Subscribe and return the granted QoS, or 128 for a refusal."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from fieldstation.adapters.sqlite_backup import create_backup
 from fieldstation.adapters.sqlite_backup.manifest import BACKUPS
-from fieldstation.core.errors import Conflict
+from fieldstation.core.errors import Conflict, Invalid
 from fieldstation.domains.identity.schemas.callers import Role
 from fieldstation.domains.identity.service import accounts, organizations
 from fieldstation.domains.identity.service.accounts import Profile
@@ -46,6 +46,8 @@ class StationOperations:
     ) -> dict[str, Any]:
         """Create a user in the station's first organization, which is made if there is none."""
         runtime = self._runtime
+        if role not in list(Role):
+            raise Invalid(f"role: choose from {', '.join(Role)}.")
         async with runtime.database.transaction() as session:
             organization = await organizations.ensure_first_organization(
                 session, name=FIRST_ORGANIZATION, now=runtime.clock.now()

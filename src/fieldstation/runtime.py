@@ -76,7 +76,12 @@ def telemetry_url(settings: Settings) -> URL:
     url = settings.database.telemetry_url
     own = station_url(settings)
     if url is not None or own.get_backend_name() == "sqlite":
-        return database_url(url, data_dir=settings.station.data_dir, file_name="telemetry.db")
+        return database_url(
+            url,
+            data_dir=settings.station.data_dir,
+            file_name="telemetry.db",
+            name="TELEMETRY_DATABASE_URL",
+        )
     return own
 
 

@@ -5,6 +5,7 @@ import asyncio
 import gc
 import signal
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], Awaitable[None]]
     Raises ``SettingsError`` (a port or directory in use, a setting that cannot be used) and
     ``Busy`` (database away).
     """
+    check_certificate(settings.http)
     runtime = Runtime(settings)
     runtime.directory.lock()
     listener = bind(settings.http)
@@ -123,6 +125,19 @@ def bind(settings: HttpSettings) -> socket.socket:
             f"PORT: cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
             "choose another with --port"
         ) from error
+
+
+def check_certificate(settings: HttpSettings) -> None:
+    """Try the HTTPS certificate before anything is started. Raises ``SettingsError``."""
+    if settings.tls_cert_file is None and settings.tls_key_file is None:
+        return
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        raise SettingsError("TLS_CERT_FILE and TLS_KEY_FILE go together; set both or neither")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"TLS_CERT_FILE or TLS_KEY_FILE cannot be used: {error}") from error
 
 
 def configuration(app: ASGIApp, http: HttpSettings, live: LiveSettings) -> uvicorn.Config:

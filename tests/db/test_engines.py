@@ -51,4 +51,6 @@ def test_sqlite_has_one_connection_that_writes_and_postgresql_one_pool() -> None
     postgresql = create_engines(database_url("postgresql://db/x", data_dir=HERE), settings)
     assert sqlite.writer is not sqlite.reader
     assert sqlite.writer.pool.size() == 1  # type: ignore[attr-defined]
-    assert postgresql.writer is postgresql.reader
+    assert postgresql.writer.pool is postgresql.reader.pool
+    options = postgresql.reader.sync_engine.get_execution_options()
+    assert options["postgresql_readonly"] is True

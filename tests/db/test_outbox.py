@@ -119,7 +119,7 @@ async def test_a_message_whose_handler_nobody_registered_is_kept(
     await keep(database, {}, topic="of the future")
     await relay(database, clock, Received().handle).deliver_due()
     (waiting,) = await kept(database)
-    assert waiting.last_error == "No handler is registered for this outbox topic."
+    assert (waiting.last_error or "").startswith("No handler is registered")
     assert waiting.due_at == START + timedelta(seconds=2)
 
 

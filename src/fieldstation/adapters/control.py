@@ -66,12 +66,16 @@ class ControlServer:
             request = msgspec.json.decode(line, type=ControlRequest)
             operation = self._operations.get(request.operation)
             if operation is None:
-                raise NotFound(f"The running station knows no operation {request.operation}.")
+                unknown = f"The running station knows no operation {request.operation}."
+                return failure(NotFound(unknown))
             return {"result": await operation(**request.arguments)}
         except msgspec.DecodeError as error:
             return failure(Malformed(f"The request cannot be read: {error}."))
         except StationError as error:
             return failure(error)
+        except Exception:  # a defect costs this request only
+            log.exception("control_operation_failed")
+            return failure(StationError("The station made a mistake; its log has the details."))
 
 
 def failure(error: StationError) -> dict[str, Any]:

@@ -67,6 +67,11 @@ class DataDirectory:
         if configured is not None:
             return configured
         file = self.path / NODE_FILE
-        if not file.exists():
-            file.write_text(new_id())
-        return file.read_text().strip()
+        known = file.read_text().strip() if file.exists() else ""
+        if known:
+            return known
+        name = new_id()
+        draft = file.with_suffix(".new")
+        draft.write_text(name)
+        draft.replace(file)
+        return name

@@ -35,7 +35,9 @@ class Engines:
         await self.writer.dispose()
 
 
-def database_url(url: str | None, *, data_dir: Path, file_name: str = "station.db") -> URL:
+def database_url(
+    url: str | None, *, data_dir: Path, file_name: str = "station.db", name: str = "DATABASE_URL"
+) -> URL:
     """Return the URL with its async driver; without one, a SQLite file in the data directory.
 
     Raises ``SettingsError`` for a database that the station does not know.
@@ -46,12 +48,12 @@ def database_url(url: str | None, *, data_dir: Path, file_name: str = "station.d
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
         raise SettingsError(
-            "DATABASE_URL: not a URL; use sqlite:///path or postgresql://user@host/name"
+            f"{name}: not a URL; use sqlite:///path or postgresql://user@host/name"
         ) from error
     driver = DRIVERS.get(parsed.get_backend_name())
     if driver is None:
         raise SettingsError(
-            f"DATABASE_URL: {parsed.get_backend_name()} is not supported; "
+            f"{name}: {parsed.get_backend_name()} is not supported; "
             "use sqlite:///path or postgresql://user@host/name"
         )
     return parsed.set(drivername=driver)

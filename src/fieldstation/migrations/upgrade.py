@@ -11,15 +11,18 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from fieldstation.core.errors import Busy
+from fieldstation.db.database import sql_state
 from fieldstation.tables import METADATA
 
 LOCK_KEY = 0x6669656C64  # "field": two nodes that start together upgrade one after the other
 BUSY_TIMEOUT_MS = 5_000
+NOT_LET_IN = ("3D", "28")
+"""SQLSTATE classes: no such database, no such user or a wrong password."""
 AWAY = "The database does not answer; start it, or set DATABASE_URL right."
 
 
@@ -50,6 +53,10 @@ async def on_connection(url: URL, work: Callable[[Connection], object]) -> None:
             await connection.run_sync(work)
     except (OSError, OperationalError) as error:
         raise Busy(AWAY) from error
+    except DBAPIError as error:
+        if not str(sql_state(error)).startswith(NOT_LET_IN):
+            raise
+        raise Busy(f"{error.orig}; create it, or set DATABASE_URL right.") from error
     finally:
         await engine.dispose()
 

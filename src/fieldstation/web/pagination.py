@@ -83,9 +83,16 @@ def decode_cursor(cursor: str, *types: type) -> tuple[Any, ...]:
         found = msgspec.json.decode(base64.urlsafe_b64decode(padded.encode()), type=list[Any])
     except (ValueError, msgspec.DecodeError) as error:
         raise foreign_cursor() from error
-    if len(found) != len(types) or not all(map(isinstance, found, types)):
+    if len(found) != len(types) or not all(map(fits, found, types)):
         raise foreign_cursor()
     return tuple(found)
+
+
+def fits(part: Any, wanted: type) -> bool:
+    """Tell whether a part of a key is of exactly this type and no larger than a database's."""
+    if type(part) is not wanted:
+        return False
+    return not isinstance(part, int) or -(1 << 63) <= part < 1 << 63
 
 
 def foreign_cursor() -> Invalid:

@@ -16,6 +16,7 @@ from fieldstation.domains.devices import service
 from fieldstation.domains.devices.last_seen import LastSeen
 from fieldstation.domains.devices.models import Device
 from fieldstation.domains.devices.schemas import DeviceCreate
+from fieldstation.domains.identity.service import organizations
 from tests.station_database import empty_database
 
 pytestmark = pytest.mark.anyio
@@ -32,8 +33,11 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 async def register(database: Database) -> str:
     async with database.transaction() as session:
+        organization = await organizations.ensure_first_organization(
+            session, name="Harbour", now=START
+        )
         form = DeviceCreate(name="pump")
-        device = service.add_device(session, "org", form, actor=STATION, now=START)
+        device = service.add_device(session, organization.id, form, actor=STATION, now=START)
         return device.id
 
 

@@ -155,12 +155,13 @@ async def test_a_defect_fails_its_group_and_the_next_is_stored(running: Pipeline
 
 
 async def test_a_client_that_left_does_not_disturb_the_writer(running: Pipeline) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        leaving = tasks.create_task(running.take({"sensor_type": "t", "value": 1}), name="leaving")
-        await wait_until(lambda: running.intake.queued == 1)
-        leaving.cancel()
+    start, count, _ = running.intake.offer(
+        await running.series(), incoming(1.0), protocol="http"
+    )
+    running.intake.wait_for(start, count).cancel()
     await running.intake.emptied()
     assert (await running.take({"sensor_type": "t", "value": 2}))["accepted"] == 1
+    assert (await running.stored()).value == [1.0, 2.0]
 
 
 async def test_draining_waits_for_everything_that_was_taken(running: Pipeline) -> None:
