@@ -1,4 +1,5 @@
-"""Prints what a live socket says: ``python docs/watch.py ws://…``; needs only the websockets package."""
+"""Prints what a live socket says: ``python docs/watch.py ws://…``; needs only the websockets
+package."""
 
 import sys
 

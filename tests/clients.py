@@ -61,9 +61,7 @@ class StationClient:
         return self
 
     def register_device(self, **fields: Any) -> TestDevice:
-        made = expect(
-            self.http.post("/api/v1/devices", json={"name": "greenhouse", **fields}), 201
-        )
+        made = expect(self.http.post("/api/v1/devices", json={"name": "greenhouse", **fields}), 201)
         return TestDevice(made["id"], made["api_key"])
 
     def issue_user_key(self, *scopes: str) -> str:

@@ -17,7 +17,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """A database of its own, dropped in the end; without a server a visible skip, or a failure if required."""
+    """A database of its own, dropped in the end; without a server a visible skip, or a failure if
+    required."""
     with fresh_postgresql_database() as url:
         yield url
 
@@ -26,7 +27,8 @@ def postgresql_url() -> Iterator[str]:
 def station(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[StationProcess]:
-    """A running station that tests share, one on each database; every test has an organization of its own."""
+    """A running station that tests share, one on each database; every test has an organization of
+    its own."""
     url = None
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql_url")

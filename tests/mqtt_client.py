@@ -12,7 +12,7 @@ from tests.wait_until import wait_until_blocking
 
 
 class MqttClient:
-    """One connection, which is not made again; remembers what it was told and when it was closed."""
+    """One connection, never made again; remembers what it was told and when it was closed."""
 
     def __init__(self, port: int, username: str, password: str) -> None:
         self.messages: list[MQTTMessage] = []

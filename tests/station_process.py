@@ -18,7 +18,8 @@ STOP_TIMEOUT_S = 20.0
 
 
 class StationProcess:
-    """``fieldstation serve`` on free ports; ``start`` again after ``kill`` keeps the directory and the ports."""
+    """``fieldstation serve`` on free ports; ``start`` again after ``kill`` keeps the directory and
+    the ports."""
 
     def __init__(
         self,
@@ -107,7 +108,7 @@ class StationProcess:
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
-                lines.append(line)
+                lines.append(line)  # noqa: PERF402 - each is looked at as it comes
 
 
 @contextmanager

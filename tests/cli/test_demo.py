@@ -141,14 +141,3 @@ def test_the_administrator_may_be_chosen(tmp_path: Path) -> None:
         assert station.log_in("grace", chosen["DEMO_PASS"]).status_code == 200
         token = expect(station.log_in("grace", chosen["DEMO_PASS"]), 200)["access_token"]
         assert "system:admin" in str(station.get("/api/v1/auth/me", token))
-
-
-def test_an_agent_that_dies_is_started_again(tmp_path: Path) -> None:
-    with demo(tmp_path / "data", *free_ports()) as station:
-        wait_until_blocking(lambda: len(station.children()) == 1)
-        (agent,) = station.children()
-        agent.kill()
-        wait_until_blocking(
-            lambda: [child.pid for child in station.children()] not in ([], [agent.pid]),
-            timeout_s=15,
-        )

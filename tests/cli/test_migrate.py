@@ -2,42 +2,50 @@
 
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from fieldstation.cli import app
 from tests.cli.commands import run_command
 from tests.services import fresh_postgresql_database
 from tests.station_process import StationProcess
 
+UP_TO_DATE = "station: up to date\ntelemetry: up to date\n"
+
+
+def migrate(data_dir: Path, *arguments: str) -> tuple[int, str]:
+    """Run it in this process; return its exit code and output."""
+    environment = {"DATA_DIR": str(data_dir)}
+    done = CliRunner().invoke(app, ["migrate", *arguments], env=environment)
+    return done.exit_code, done.output
+
 
 def test_check_says_what_is_missing_and_changes_nothing(tmp_path: Path) -> None:
     for _ in range(2):
-        done = run_command("migrate", "--check", data_dir=tmp_path)
-        assert done.returncode == 1
-        assert done.stdout.startswith("station: ")
-        assert done.stdout.strip().endswith("missing")
+        code, output = migrate(tmp_path, "--check")
+        assert code == 1
+        assert output.startswith("station: ")
+        assert output.strip().endswith("missing")
 
 
 def test_it_applies_what_is_missing_and_then_nothing(tmp_path: Path) -> None:
-    first = run_command("migrate", data_dir=tmp_path)
-    assert (first.returncode, first.stdout.count("applied")) == (0, 2)
-    second = run_command("migrate", data_dir=tmp_path)
-    assert second.stdout == "station: up to date\ntelemetry: up to date\n"
-    check = run_command("migrate", "--check", data_dir=tmp_path)
-    assert (check.returncode, check.stdout) == (0, second.stdout)
+    code, output = migrate(tmp_path)
+    assert (code, output.count("applied")) == (0, 2)
+    assert migrate(tmp_path) == (0, UP_TO_DATE)
+    assert migrate(tmp_path, "--check") == (0, UP_TO_DATE)
 
 
 def test_it_brings_a_server_to_the_newest_schema(tmp_path: Path) -> None:
     with fresh_postgresql_database() as url:
-        done = run_command("migrate", "--database-url", url, data_dir=tmp_path)
-        assert (done.returncode, done.stdout.count("applied")) == (0, 2)
-        check = run_command("migrate", "--check", "--database-url", url, data_dir=tmp_path)
-        assert check.returncode == 0
+        code, output = migrate(tmp_path, "--database-url", url)
+        assert (code, output.count("applied")) == (0, 2)
+        assert migrate(tmp_path, "--check", "--database-url", url) == (0, UP_TO_DATE)
 
 
 def test_it_does_not_touch_the_files_of_a_running_station(own_station: StationProcess) -> None:
     done = run_command("migrate", data_dir=own_station.data_dir)
     assert done.returncode == 1
     assert "Another station already uses" in done.stderr
-    check = run_command("migrate", "--check", data_dir=own_station.data_dir)
-    assert (check.returncode, check.stdout.count("up to date")) == (0, 2)
+    assert migrate(own_station.data_dir, "--check") == (0, UP_TO_DATE)
 
 
 def test_a_database_that_is_away_is_one_sentence(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from fieldstation.cli import app
 from tests.cli.commands import run_command
 from tests.clients import StationClient
 from tests.station_process import StationProcess, running_station
@@ -75,19 +77,14 @@ def test_a_port_in_use_is_named_with_what_to_do(tmp_path: Path) -> None:
     ("environment", "named"),
     [
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
-        ({"ENVIRONMENT": "production"}, "SECRET_KEY"),
         ({"ENVIRONMENT": "production", "SECRET_KEY": "hunter2-secret"}, "SECRET_KEY"),
-        ({"DATABASE_URL": "oracle://u:hunter2-secret@db/x"}, "DATABASE_URL"),
-        ({"DATABASE_URL": "hunter2-secret"}, "DATABASE_URL"),
         ({"DATABASE_URL": "postgresql://u:hunter2-secret@host:port/x"}, "DATABASE_URL"),
         ({"TELEMETRY_DATABASE_URL": "hunter2-secret"}, "TELEMETRY_DATABASE_URL"),
-        ({"MQTT_TLS_PORT": "0"}, "MQTT_TLS_CERT_FILE"),
         (
             {"MQTT_TLS_PORT": "0", "MQTT_TLS_CERT_FILE": "/none", "MQTT_TLS_KEY_FILE": "/none"},
             "MQTT_TLS_CERT_FILE",
         ),
         ({"TLS_CERT_FILE": "/none", "TLS_KEY_FILE": "/none"}, "TLS_CERT_FILE"),
-        ({"SECRET_KEY_FILE": "/none"}, "SECRET_KEY_FILE"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(
@@ -114,14 +111,16 @@ def test_a_file_that_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     assert "telemetry.db" in refused(*ANY_PORTS, data_dir=tmp_path)
 
 
-def test_wrong_usage_ends_with_2_and_help_shows_an_example(tmp_path: Path) -> None:
-    assert run_command("serve", "--port", "70000", data_dir=tmp_path).returncode == 2
-    assert run_command("serve", "--colour", data_dir=tmp_path).returncode == 2
-    assert run_command("dance", data_dir=tmp_path).returncode == 2
-    for command in (["serve"], ["demo"], ["migrate"], ["user", "create"], ["user", "list"]):
-        done = run_command(*command, "--help", data_dir=tmp_path)
-        assert done.returncode == 0
-        assert "Example: fieldstation" in done.stdout
+@pytest.mark.parametrize("usage", ["serve --port 70000", "serve --colour", "dance", "user dance"])
+def test_wrong_usage_ends_with_2(usage: str) -> None:
+    assert CliRunner().invoke(app, usage.split()).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["serve", "demo", "migrate", "user create", "user list"])
+def test_help_shows_an_example(command: str) -> None:
+    done = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert done.exit_code == 0
+    assert "Example: fieldstation" in done.output
 
 
 def test_options_win_over_the_environment(tmp_path: Path) -> None:

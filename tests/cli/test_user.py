@@ -5,7 +5,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from typer.testing import CliRunner
 
+from fieldstation.cli import app
 from tests.cli.commands import run_command
 from tests.clients import expect
 from tests.live_client import live
@@ -94,28 +96,34 @@ def test_a_viewer_made_here_cannot_write(own_station: StationProcess) -> None:
     )
 
 
-@pytest.mark.parametrize("running", [True, False])
-def test_a_mistake_is_one_sentence(
-    request: pytest.FixtureRequest, tmp_path: Path, *, running: bool
-) -> None:
-    directory = tmp_path / "data"
-    if running:
-        assert request.getfixturevalue("own_station").data_dir == directory
-    create(directory, "ada@lab.example.org")
-    for arguments in (
-        ("create", "ADA@lab.example.org"),
-        ("create", "bob@lab.example.org", "--role", "emperor"),
-        ("create", "no address"),
-        ("set-password", "nobody"),
-    ):
-        done = run_command("user", *arguments, data_dir=directory)
+MISTAKES: list[tuple[str, ...]] = [
+    ("create", "ADA@lab.example.org"),
+    ("create", "bob@lab.example.org", "--role", "emperor"),
+    ("create", "no address"),
+    ("set-password", "nobody"),
+]
+
+
+def make_mistakes(data_dir: Path, mistakes: list[tuple[str, ...]]) -> None:
+    for arguments in mistakes:
+        done = run_command("user", *arguments, data_dir=data_dir)
         assert done.returncode in {1, 2}, arguments
         assert "Traceback" not in done.stderr, done.stderr
         if done.returncode == 1:
             assert one_sentence(done.stderr).startswith("fieldstation: ")
-    assert len(run_command("user", "list", data_dir=directory).stdout.splitlines()) == 1
 
 
-def test_wrong_usage_ends_with_2(tmp_path: Path) -> None:
-    for arguments in (("user", "create"), ("user", "dance"), ("user", "list", "extra")):
-        assert run_command(*arguments, data_dir=tmp_path).returncode == 2
+def test_a_mistake_is_one_sentence_of_the_running_station(own_station: StationProcess) -> None:
+    create(own_station.data_dir, "ada@lab.example.org")
+    make_mistakes(own_station.data_dir, MISTAKES)
+    listed = run_command("user", "list", data_dir=own_station.data_dir)
+    assert len(listed.stdout.splitlines()) == 1
+
+
+def test_a_mistake_is_one_sentence_without_a_station(tmp_path: Path) -> None:
+    make_mistakes(tmp_path / "data", MISTAKES[1:])
+
+
+@pytest.mark.parametrize("usage", ["user create", "user list extra", "user set-password"])
+def test_wrong_usage_ends_with_2(usage: str) -> None:
+    assert CliRunner().invoke(app, usage.split()).exit_code == 2

@@ -1,5 +1,6 @@
 """Readings through the HTTP door: every form of a body, every limit, every refusal."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,13 @@ from tests.station_process import StationProcess, running_station
 
 READING = {"sensor_type": "temperature", "value": 21.5}
 SENT_FIELDS = ("sensor_type", "sensor_id", "value", "unit", "origin", "metadata")
+
+
+@pytest.fixture(scope="module")
+def client(station: StationProcess) -> Iterator[StationClient]:
+    """One owner for all of these tests; each registers devices of its own."""
+    with StationClient(station.url) as client:
+        yield client.sign_up()
 
 
 def post(client: StationClient, device: TestDevice, body: bytes) -> Any:

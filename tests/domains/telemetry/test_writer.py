@@ -155,9 +155,7 @@ async def test_a_defect_fails_its_group_and_the_next_is_stored(running: Pipeline
 
 
 async def test_a_client_that_left_does_not_disturb_the_writer(running: Pipeline) -> None:
-    start, count, _ = running.intake.offer(
-        await running.series(), incoming(1.0), protocol="http"
-    )
+    start, count, _ = running.intake.offer(await running.series(), incoming(1.0), protocol="http")
     running.intake.wait_for(start, count).cancel()
     await running.intake.emptied()
     assert (await running.take({"sensor_type": "t", "value": 2}))["accepted"] == 1
