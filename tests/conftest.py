@@ -32,7 +32,8 @@ def station(
     url = None
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql_url")
-    with running_station(tmp_path_factory.mktemp(request.param), database_url=url) as station:
+    directory = tmp_path_factory.mktemp(request.param)
+    with running_station(directory, database_url=url, measured=True) as station:
         yield station
 
 

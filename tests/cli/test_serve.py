@@ -2,6 +2,7 @@
 
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -16,6 +17,13 @@ from tests.station_process import StationProcess, running_station
 ANY_PORTS = ("--port", "0", "--mqtt-port", "0")
 
 
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StationProcess]:
+    """A station that these tests share."""
+    with running_station(tmp_path_factory.mktemp("serve") / "data") as station:
+        yield station
+
+
 def refused(*arguments: str, data_dir: Path, **environment: str) -> str:
     """Return the one sentence with which ``serve`` ends."""
     done = run_command("serve", *arguments, data_dir=data_dir, **environment)
@@ -27,9 +35,9 @@ def refused(*arguments: str, data_dir: Path, **environment: str) -> str:
     return lines[0]
 
 
-def test_it_says_where_it_is_and_answers_there(own_station: StationProcess) -> None:
-    assert httpx2.get(f"{own_station.url}/health/live").status_code == 200
-    ready = [line for line in own_station.lines if "Fieldstation ready" in line]
+def test_it_says_where_it_is_and_answers_there(standing: StationProcess) -> None:
+    assert httpx2.get(f"{standing.url}/health/live").status_code == 200
+    ready = [line for line in standing.lines if "Fieldstation ready" in line]
     assert len(ready) == 1
 
 
@@ -48,18 +56,18 @@ def test_a_signal_drains_it_and_it_ends_with_0(
         assert len(client.get(device.readings_path)["items"]) == 1
 
 
-def test_its_directory_is_private(own_station: StationProcess) -> None:
-    assert own_station.data_dir.stat().st_mode & 0o077 == 0
-    files = [path for path in own_station.data_dir.rglob("*") if path.is_file()]
+def test_its_directory_is_private(standing: StationProcess) -> None:
+    assert standing.data_dir.stat().st_mode & 0o077 == 0
+    files = [path for path in standing.data_dir.rglob("*") if path.is_file()]
     assert {"station.db", "telemetry.db", "node_id"} <= {path.name for path in files}
     assert [path.name for path in files if path.stat().st_mode & 0o077] == []
 
 
-def test_a_second_process_on_the_same_directory_is_refused(own_station: StationProcess) -> None:
-    sentence = refused(*ANY_PORTS, data_dir=own_station.data_dir)
+def test_a_second_process_on_the_same_directory_is_refused(standing: StationProcess) -> None:
+    sentence = refused(*ANY_PORTS, data_dir=standing.data_dir)
     assert "Another station already uses" in sentence
     assert "--data-dir" in sentence
-    assert httpx2.get(f"{own_station.url}/health").status_code == 200
+    assert httpx2.get(f"{standing.url}/health").status_code == 200
 
 
 def test_a_port_in_use_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -12,11 +12,26 @@ import pytest
 
 from fieldstation.db.database import Database
 from fieldstation.db.engines import database_url
+from tests.clients import StationClient
 from tests.services import fresh_postgresql_database
 from tests.station_database import empty_database
 from tests.station_process import StationProcess
 
 Rows = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def owner(station: StationProcess) -> Iterator[StationClient]:
+    """An owner that the tests of a module share, each with devices of its own."""
+    with StationClient(station.url) as owner:
+        yield owner.sign_up()
+
+
+@pytest.fixture(scope="module")
+def other_owner(station: StationProcess) -> Iterator[StationClient]:
+    """The owner of another organization, shared as well."""
+    with StationClient(station.url) as owner:
+        yield owner.sign_up()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
 from time import monotonic
 from typing import Any
 
@@ -15,6 +16,13 @@ from tests.wait_until import wait_until_blocking
 
 READING = {"sensor_type": "t", "value": 1}
 USER = "anybody@example.org"
+
+
+@pytest.fixture(scope="module")
+def owner(station: StationProcess) -> Iterator[StationClient]:
+    """An owner that tests share, each with devices of its own."""
+    with StationClient(station.url) as owner:
+        yield owner.sign_up()
 
 
 def as_device(station: StationProcess, device: TestDevice) -> MqttClient:
@@ -44,14 +52,14 @@ def gateways(client: StationClient) -> list[dict[str, Any]]:
     [READING, [READING], {"readings": [READING]}, {**READING, "note": "unknown"}],
 )
 def test_an_acknowledgement_means_stored(
-    station: StationProcess, client: StationClient, payload: Any
+    station: StationProcess, owner: StationClient, payload: Any
 ) -> None:
-    device = client.register_device()
+    device = owner.register_device()
     with as_device(station, device) as mqtt:
         mqtt.publish(f"devices/{device.id}/readings", payload)
-        (reading,) = client.get(device.readings_path)["items"]
+        (reading,) = owner.get(device.readings_path)["items"]
     assert (reading["value"], reading["source_protocol"]) == (1, "mqtt")
-    assert refusals(client, device.id) == []
+    assert refusals(owner, device.id) == []
 
 
 def test_mosquitto_s_own_clients_work_as_the_tour_shows(
@@ -124,20 +132,20 @@ BAD: list[tuple[str | bytes, str]] = [
     ("payload", "error"), BAD, ids=[f"{n}-{e}" for n, (_, e) in enumerate(BAD)]
 )
 def test_what_cannot_be_stored_is_acknowledged_and_kept_with_its_reason(
-    station: StationProcess, client: StationClient, payload: str | bytes, error: str
+    station: StationProcess, owner: StationClient, payload: str | bytes, error: str
 ) -> None:
-    device = client.register_device()
+    device = owner.register_device()
     topic = f"devices/{device.id}/readings"
     with as_device(station, device) as mqtt:
         mqtt.publish(topic, payload)
         mqtt.publish(topic, {**READING, "value": 2})
-    (refusal,) = refusals(client, device.id)
+    (refusal,) = refusals(owner, device.id)
     assert (refusal["error"], refusal["topic"]) == (error, topic)
     assert refusal["detail"].endswith(".") or refusal["detail"]
     assert refusal["received_at"].endswith("Z")
     if isinstance(payload, str):
         assert refusal["payload"] == payload
-    assert values(client, device.readings_path) == [2]
+    assert values(owner, device.readings_path) == [2]
 
 
 @pytest.mark.parametrize(
@@ -151,37 +159,37 @@ def test_what_cannot_be_stored_is_acknowledged_and_kept_with_its_reason(
     ],
 )
 def test_refusals_of_sensor_topics_are_kept_as_well(
-    station: StationProcess, client: StationClient, topic: str, payload: str
+    station: StationProcess, owner: StationClient, topic: str, payload: str
 ) -> None:
-    device = client.register_device()
+    device = owner.register_device()
     with as_device(station, device) as mqtt:
         mqtt.publish(topic, payload)
-    (refusal,) = refusals(client, device.id)
+    (refusal,) = refusals(owner, device.id)
     assert (refusal["topic"], refusal["payload"]) == (topic, payload)
 
 
 def test_the_good_readings_of_a_message_are_stored_beside_a_refusal(
-    station: StationProcess, client: StationClient
+    station: StationProcess, owner: StationClient
 ) -> None:
-    device = client.register_device()
+    device = owner.register_device()
     values_sent = ("1", "NaN", "3")
     readings = (f'{{"sensor_type": "t", "value": {value}}}' for value in values_sent)
     body = f"[{','.join(readings)}]"
     with as_device(station, device) as mqtt:
         mqtt.publish(f"devices/{device.id}/readings", body)
-    assert sorted(values(client, device.readings_path)) == [1, 3]
-    assert [refusal["error"] for refusal in refusals(client, device.id)] == ["not_finite"]
+    assert sorted(values(owner, device.readings_path)) == [1, 3]
+    assert [refusal["error"] for refusal in refusals(owner, device.id)] == ["not_finite"]
 
 
-def test_a_conflict_is_kept_with_its_reason(station: StationProcess, client: StationClient) -> None:
-    device = client.register_device()
+def test_a_conflict_is_kept_with_its_reason(station: StationProcess, owner: StationClient) -> None:
+    device = owner.register_device()
     with as_device(station, device) as mqtt:
         for value in (1, 2):
             reading = {**READING, "value": value, "timestamp": 1_777_636_800}
             mqtt.publish(f"devices/{device.id}/readings", reading)
-        wait_until_blocking(lambda: len(refusals(client, device.id)) == 1, timeout_s=3)
-    assert refusals(client, device.id)[0]["error"] == "timestamp_conflict"
-    assert values(client, device.readings_path) == [1]
+        wait_until_blocking(lambda: len(refusals(owner, device.id)) == 1, timeout_s=3)
+    assert refusals(owner, device.id)[0]["error"] == "timestamp_conflict"
+    assert values(owner, device.readings_path) == [1]
 
 
 def test_a_conflict_does_not_keep_the_station_from_stopping(own_station: StationProcess) -> None:
@@ -215,9 +223,9 @@ def test_refusals_are_paged_newest_first_and_belong_to_their_organization(
 
 
 def test_a_foreign_topic_closes_the_connection(
-    station: StationProcess, client: StationClient
+    station: StationProcess, owner: StationClient
 ) -> None:
-    mine, other = client.register_device(), client.register_device()
+    mine, other = owner.register_device(), owner.register_device()
     for topic in (
         f"devices/{other.id}/readings",
         f"devices/{mine.id}x/readings",
@@ -230,14 +238,14 @@ def test_a_foreign_topic_closes_the_connection(
         with as_device(station, mine) as mqtt:
             mqtt.send(topic, READING)
             mqtt.wait_until_closed()
-    assert values(client, other.readings_path) == []
-    assert values(client, mine.readings_path) == []
+    assert values(owner, other.readings_path) == []
+    assert values(owner, mine.readings_path) == []
 
 
 def test_a_device_subscribes_only_where_it_may(
-    station: StationProcess, client: StationClient
+    station: StationProcess, owner: StationClient
 ) -> None:
-    mine, other = client.register_device(), client.register_device()
+    mine, other = owner.register_device(), owner.register_device()
     with as_device(station, mine) as mqtt:
         for topic_filter in (f"devices/{mine.id}/#", "sensors/#", "nodered/status", "system/clock"):
             assert mqtt.subscribe(topic_filter) == 1, topic_filter
@@ -267,20 +275,18 @@ def test_a_wrong_key_is_refused(station: StationProcess, username: str, password
         assert mqtt.connections == 0
 
 
-def test_a_session_token_is_no_mqtt_password(
-    station: StationProcess, client: StationClient
-) -> None:
-    with MqttClient(station.mqtt_port, client.email, client.token) as mqtt:
+def test_a_session_token_is_no_mqtt_password(station: StationProcess, owner: StationClient) -> None:
+    with MqttClient(station.mqtt_port, owner.email, owner.token) as mqtt:
         assert mqtt.refused is not None
 
 
 def test_the_username_of_a_device_may_be_anything(
-    station: StationProcess, client: StationClient
+    station: StationProcess, owner: StationClient
 ) -> None:
-    device = client.register_device()
+    device = owner.register_device()
     with MqttClient(station.mqtt_port, "whatever", device.api_key) as mqtt:
         mqtt.publish(f"devices/{device.id}/readings", READING)
-    assert values(client, device.readings_path) == [1]
+    assert values(owner, device.readings_path) == [1]
 
 
 def test_a_user_s_key_is_a_general_broker_s_within_its_organization(
@@ -383,11 +389,11 @@ def test_retained_messages_survive_a_restart_and_a_kill(own_station: StationProc
 
 
 def test_a_reading_is_on_the_socket_within_a_tenth_of_a_second(
-    station: StationProcess, client: StationClient
+    station: StationProcess, owner: StationClient
 ) -> None:
-    device = client.register_device()
+    device = owner.register_device()
     delays = []
-    with live(station.url, token=client.token) as socket, as_device(station, device) as mqtt:
+    with live(station.url, token=owner.token) as socket, as_device(station, device) as mqtt:
         socket.ping()
         for n in range(20):
             sent_at = monotonic()
@@ -397,8 +403,8 @@ def test_a_reading_is_on_the_socket_within_a_tenth_of_a_second(
     assert sorted(delays)[10] <= 0.1, delays
 
 
-def test_many_devices_at_once_lose_nothing(station: StationProcess, client: StationClient) -> None:
-    devices = [client.register_device() for _ in range(5)]
+def test_many_devices_at_once_lose_nothing(station: StationProcess, owner: StationClient) -> None:
+    devices = [owner.register_device() for _ in range(5)]
     connections = [as_device(station, device).__enter__() for device in devices]
     sent = [
         mqtt.send(f"devices/{device.id}/readings", {"sensor_type": "t", "value": n})
@@ -409,4 +415,4 @@ def test_many_devices_at_once_lose_nothing(station: StationProcess, client: Stat
     for connection in connections:
         connection.__exit__(None, None, None)
     for device in devices:
-        assert values(client, device.readings_path) == list(range(100))
+        assert values(owner, device.readings_path) == list(range(100))

@@ -31,24 +31,24 @@ def status_with(client: StationClient, device: TestDevice) -> int:
     return answer.status_code
 
 
-def test_a_device_changes_keys_without_a_pause(client: StationClient) -> None:
-    old = client.register_device()
-    (first,) = client.get(keys_path(old))["items"]
-    issued = expect(client.http.post(keys_path(old), json={"name": "May"}), 201)
+def test_a_device_changes_keys_without_a_pause(owner: StationClient) -> None:
+    old = owner.register_device()
+    (first,) = owner.get(keys_path(old))["items"]
+    issued = expect(owner.http.post(keys_path(old), json={"name": "May"}), 201)
     new = TestDevice(old.id, issued["api_key"])
-    assert status_with(client, old) == status_with(client, new) == 201
-    expect(client.http.delete(f"{keys_path(old)}/{first['id']}"), 204)
-    wait_until_blocking(lambda: status_with(client, old) == 401, timeout_s=REVOKED_WITHIN_S)
-    assert status_with(client, new) == 201
-    (left,) = client.get(keys_path(old))["items"]
+    assert status_with(owner, old) == status_with(owner, new) == 201
+    expect(owner.http.delete(f"{keys_path(old)}/{first['id']}"), 204)
+    wait_until_blocking(lambda: status_with(owner, old) == 401, timeout_s=REVOKED_WITHIN_S)
+    assert status_with(owner, new) == 201
+    (left,) = owner.get(keys_path(old))["items"]
     assert (left["id"], left["name"]) == (issued["id"], "May")
-    expect(client.http.delete(f"{keys_path(old)}/{first['id']}"), 404)
+    expect(owner.http.delete(f"{keys_path(old)}/{first['id']}"), 404)
 
 
-def test_a_list_of_keys_tells_no_secret(client: StationClient) -> None:
-    device = client.register_device()
-    expect(client.http.post(keys_path(device), json={}), 201)
-    found = client.get(keys_path(device))["items"]
+def test_a_list_of_keys_tells_no_secret(owner: StationClient) -> None:
+    device = owner.register_device()
+    expect(owner.http.post(keys_path(device), json={}), 201)
+    found = owner.get(keys_path(device))["items"]
     assert [key["name"] for key in found] == ["first key", "key"]
     assert all("api_key" not in key and len(key["prefix"]) < 15 for key in found)
 
@@ -62,32 +62,32 @@ def test_a_list_of_keys_tells_no_secret(client: StationClient) -> None:
         {"expires_at": "soon"},
     ],
 )
-def test_a_key_that_makes_no_sense_is_refused(client: StationClient, form: dict[str, str]) -> None:
-    device = client.register_device()
-    expect(client.http.post(keys_path(device), json=form), 422)
+def test_a_key_that_makes_no_sense_is_refused(owner: StationClient, form: dict[str, str]) -> None:
+    device = owner.register_device()
+    expect(owner.http.post(keys_path(device), json=form), 422)
 
 
-def test_an_expiry_without_a_zone_is_utc_or_refused(client: StationClient) -> None:
-    device = client.register_device()
-    answer = client.http.post(keys_path(device), json={"expires_at": "2999-01-01T00:00:00"})
+def test_an_expiry_without_a_zone_is_utc_or_refused(owner: StationClient) -> None:
+    device = owner.register_device()
+    answer = owner.http.post(keys_path(device), json={"expires_at": "2999-01-01T00:00:00"})
     assert answer.status_code in {201, 422}, answer.text[:300]
 
 
-def test_a_key_ends_at_its_expiry(client: StationClient) -> None:
-    device = client.register_device()
+def test_a_key_ends_at_its_expiry(owner: StationClient) -> None:
+    device = owner.register_device()
     soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
-    issued = expect(client.http.post(keys_path(device), json={"expires_at": soon}), 201)
+    issued = expect(owner.http.post(keys_path(device), json={"expires_at": soon}), 201)
     short_lived = TestDevice(device.id, issued["api_key"])
-    assert status_with(client, short_lived) == 201
-    wait_until_blocking(lambda: status_with(client, short_lived) == 401, timeout_s=3)
-    assert status_with(client, device) == 201
+    assert status_with(owner, short_lived) == 201
+    wait_until_blocking(lambda: status_with(owner, short_lived) == 401, timeout_s=3)
+    assert status_with(owner, device) == 201
 
 
-def test_a_revoked_key_is_refused_over_http_within_a_second(client: StationClient) -> None:
-    device = client.register_device()
-    assert status_with(client, device) == 201  # remembered from now on
-    revoke_all(client, device)
-    wait_until_blocking(lambda: status_with(client, device) == 401, timeout_s=REVOKED_WITHIN_S)
+def test_a_revoked_key_is_refused_over_http_within_a_second(owner: StationClient) -> None:
+    device = owner.register_device()
+    assert status_with(owner, device) == 201  # remembered from now on
+    revoke_all(owner, device)
+    wait_until_blocking(lambda: status_with(owner, device) == 401, timeout_s=REVOKED_WITHIN_S)
 
 
 def test_an_open_mqtt_connection_ends_within_a_second_of_its_key(
@@ -125,8 +125,8 @@ def test_deleting_a_device_ends_its_connections(
         mqtt.wait_until_closed(timeout_s=REVOKED_WITHIN_S)
 
 
-def test_a_key_says_when_it_was_last_used(client: StationClient) -> None:
-    device = client.register_device()
-    client.send(device, READING)
-    (key,) = client.get(keys_path(device))["items"]
+def test_a_key_says_when_it_was_last_used(owner: StationClient) -> None:
+    device = owner.register_device()
+    owner.send(device, READING)
+    (key,) = owner.get(keys_path(device))["items"]
     assert set(key) >= {"created_at", "expires_at", "last_used_at", "prefix"}

@@ -38,64 +38,64 @@ def listed(client: StationClient, **query: Any) -> list[str]:
     return [item["name"] for item in found["items"]]
 
 
-def test_a_registered_device_shows_its_key_once(client: StationClient) -> None:
-    made = expect(client.http.post(DEVICES, json={"name": "pump"}), 201)
-    read = client.get(f"{DEVICES}/{made['id']}")
+def test_a_registered_device_shows_its_key_once(owner: StationClient) -> None:
+    made = expect(owner.http.post(DEVICES, json={"name": "pump"}), 201)
+    read = owner.get(f"{DEVICES}/{made['id']}")
     assert made["api_key"].startswith("fsd_")
     assert "api_key" not in read
     assert read["status"] == "unknown"
 
 
-def test_a_device_is_read_as_it_was_registered(client: StationClient) -> None:
-    made = expect(client.http.post(DEVICES, json=FULL), 201)
-    read = client.get(f"{DEVICES}/{made['id']}")
+def test_a_device_is_read_as_it_was_registered(owner: StationClient) -> None:
+    made = expect(owner.http.post(DEVICES, json=FULL), 201)
+    read = owner.get(f"{DEVICES}/{made['id']}")
     assert described(read) == {**FULL, "tags": ["a", "b"]}
     assert {**read, "api_key": made["api_key"]} == made
     assert read["created_at"] == read["updated_at"]
     assert read["created_at"].endswith("Z")
 
 
-def test_only_a_name_is_needed(client: StationClient) -> None:
-    made = expect(client.http.post(DEVICES, json={"name": "  pump  "}), 201)
+def test_only_a_name_is_needed(owner: StationClient) -> None:
+    made = expect(owner.http.post(DEVICES, json={"name": "  pump  "}), 201)
     assert described(made) == {"name": "pump", **DEFAULTS}
 
 
-def test_put_describes_anew_and_patch_changes_only_what_is_sent(client: StationClient) -> None:
-    made = expect(client.http.post(DEVICES, json=FULL), 201)
+def test_put_describes_anew_and_patch_changes_only_what_is_sent(owner: StationClient) -> None:
+    made = expect(owner.http.post(DEVICES, json=FULL), 201)
     path = f"{DEVICES}/{made['id']}"
-    patched = expect(client.http.patch(path, json={"tags": ["c"], "location": None}), 200)
+    patched = expect(owner.http.patch(path, json={"tags": ["c"], "location": None}), 200)
     assert described(patched) == {**FULL, "tags": ["c"], "location": None}
-    replaced = expect(client.http.put(path, json={"name": "plain"}), 200)
+    replaced = expect(owner.http.put(path, json={"name": "plain"}), 200)
     assert described(replaced) == {"name": "plain", **DEFAULTS}
-    assert client.get(path) == replaced
+    assert owner.get(path) == replaced
     assert replaced["created_at"] == made["created_at"]
     assert datetime.fromisoformat(replaced["updated_at"]) > datetime.fromisoformat(
         made["updated_at"]
     )
 
 
-def test_a_patch_that_changes_nothing_leaves_the_device_as_it_was(client: StationClient) -> None:
-    made = expect(client.http.post(DEVICES, json=FULL), 201)
+def test_a_patch_that_changes_nothing_leaves_the_device_as_it_was(owner: StationClient) -> None:
+    made = expect(owner.http.post(DEVICES, json=FULL), 201)
     path = f"{DEVICES}/{made['id']}"
     same: list[dict[str, Any]] = [{}, {"name": FULL["name"]}, {"tags": ["b", "a"]}]
     for nothing in same:
-        expect(client.http.patch(path, json=nothing), 200)
-    assert client.get(path)["updated_at"] == made["updated_at"]
+        expect(owner.http.patch(path, json=nothing), 200)
+    assert owner.get(path)["updated_at"] == made["updated_at"]
 
 
 @pytest.mark.parametrize(
     "name", ["name", "device_type", "tags", "properties", "heartbeat_interval_s"]
 )
-def test_what_a_device_always_has_cannot_become_null(client: StationClient, name: str) -> None:
-    device = client.register_device()
-    answer = client.http.patch(f"{DEVICES}/{device.id}", json={name: None})
+def test_what_a_device_always_has_cannot_become_null(owner: StationClient, name: str) -> None:
+    device = owner.register_device()
+    answer = owner.http.patch(f"{DEVICES}/{device.id}", json={name: None})
     assert expect(answer, 422)["errors"][0]["loc"] == ["body", name]
 
 
 @pytest.mark.parametrize("name", ["description", "location", "firmware_version"])
-def test_the_rest_can(client: StationClient, name: str) -> None:
-    made = expect(client.http.post(DEVICES, json=FULL), 201)
-    answer = client.http.patch(f"{DEVICES}/{made['id']}", json={name: None})
+def test_the_rest_can(owner: StationClient, name: str) -> None:
+    made = expect(owner.http.post(DEVICES, json=FULL), 201)
+    answer = owner.http.patch(f"{DEVICES}/{made['id']}", json={name: None})
     assert expect(answer, 200)[name] is None
 
 
@@ -124,14 +124,14 @@ def test_the_rest_can(client: StationClient, name: str) -> None:
     ],
 )
 def test_what_is_not_allowed_is_refused_by_every_method(
-    client: StationClient, fields: dict[str, Any]
+    owner: StationClient, fields: dict[str, Any]
 ) -> None:
-    device = client.register_device()
-    before = client.get(f"{DEVICES}/{device.id}")
-    expect(client.http.post(DEVICES, json={"name": "x", **fields}), 422)
-    expect(client.http.put(f"{DEVICES}/{device.id}", json={"name": "x", **fields}), 422)
-    expect(client.http.patch(f"{DEVICES}/{device.id}", json=fields), 422)
-    assert client.get(f"{DEVICES}/{device.id}") == before
+    device = owner.register_device()
+    before = owner.get(f"{DEVICES}/{device.id}")
+    expect(owner.http.post(DEVICES, json={"name": "x", **fields}), 422)
+    expect(owner.http.put(f"{DEVICES}/{device.id}", json={"name": "x", **fields}), 422)
+    expect(owner.http.patch(f"{DEVICES}/{device.id}", json=fields), 422)
+    assert owner.get(f"{DEVICES}/{device.id}") == before
 
 
 @pytest.mark.parametrize(
@@ -158,10 +158,10 @@ def test_what_no_database_holds_is_refused_with_a_reason(
     assert listed(client) == []
 
 
-def test_properties_may_fill_their_limit(client: StationClient) -> None:
+def test_properties_may_fill_their_limit(owner: StationClient) -> None:
     properties = {"x": "y" * (16_384 - len('{"x":""}'))}
-    device = client.register_device(properties=properties)
-    assert client.get(f"{DEVICES}/{device.id}")["properties"] == properties
+    device = owner.register_device(properties=properties)
+    assert owner.get(f"{DEVICES}/{device.id}")["properties"] == properties
 
 
 def test_the_list_is_newest_first(client: StationClient) -> None:
@@ -210,9 +210,9 @@ def test_the_status_follows_the_last_message(client: StationClient) -> None:
     ],
 )
 def test_a_filter_that_makes_no_sense_is_refused(
-    client: StationClient, query: dict[str, str]
+    owner: StationClient, query: dict[str, str]
 ) -> None:
-    expect(client.http.get(DEVICES, params=query), 422)
+    expect(owner.http.get(DEVICES, params=query), 422)
 
 
 def test_a_time_without_a_zone_is_utc_or_refused(client: StationClient) -> None:

@@ -29,24 +29,24 @@ def read(client: StationClient, device: TestDevice) -> dict[str, Any]:
     return client.get(f"/api/v1/devices/{device.id}")
 
 
-def test_a_heartbeat_is_kept_and_answered_with_the_station_s_time(client: StationClient) -> None:
-    device = client.register_device(firmware_version="1.0.0")
-    answer = expect(beat(client, device, BEAT), 200)
+def test_a_heartbeat_is_kept_and_answered_with_the_station_s_time(owner: StationClient) -> None:
+    device = owner.register_device(firmware_version="1.0.0")
+    answer = expect(beat(owner, device, BEAT), 200)
     off_s = (datetime.now(UTC) - datetime.fromisoformat(answer["server_time"])).total_seconds()
     assert abs(off_s) < 60
     assert answer["pending_commands"] == 0
-    found = read(client, device)
+    found = read(owner, device)
     assert found["last_heartbeat"] == BEAT
     assert found["last_heartbeat_at"] == answer["server_time"] == found["last_seen_at"]
     assert found["firmware_version"] == "2.0.0"
     assert found["status"] == "online"
 
 
-def test_a_heartbeat_may_be_empty(client: StationClient) -> None:
-    device = client.register_device(firmware_version="1.0.0")
-    expect(beat(client, device, {}), 200)
-    assert read(client, device)["last_heartbeat"] == {}
-    assert read(client, device)["firmware_version"] == "1.0.0"
+def test_a_heartbeat_may_be_empty(owner: StationClient) -> None:
+    device = owner.register_device(firmware_version="1.0.0")
+    expect(beat(owner, device, {}), 200)
+    assert read(owner, device)["last_heartbeat"] == {}
+    assert read(owner, device)["firmware_version"] == "1.0.0"
 
 
 @pytest.mark.parametrize(
@@ -61,25 +61,25 @@ def test_a_heartbeat_may_be_empty(client: StationClient) -> None:
     ],
 )
 def test_a_heartbeat_that_makes_no_sense_is_refused_by_both_doors(
-    station: StationProcess, client: StationClient, body: dict[str, Any]
+    station: StationProcess, owner: StationClient, body: dict[str, Any]
 ) -> None:
-    device = client.register_device()
-    expect(beat(client, device, body), 422)
+    device = owner.register_device()
+    expect(beat(owner, device, body), 422)
     with MqttClient(station.mqtt_port, device.id, device.api_key) as mqtt:
         mqtt.publish(f"devices/{device.id}/heartbeat", body)
-    (refusal,) = client.get(f"/api/v1/devices/{device.id}/refusals")["items"]
+    (refusal,) = owner.get(f"/api/v1/devices/{device.id}/refusals")["items"]
     assert refusal["error"] == "invalid_heartbeat"
-    assert read(client, device)["last_heartbeat"] is None
+    assert read(owner, device)["last_heartbeat"] is None
 
 
 @pytest.mark.parametrize(
     "body", [b'{"uptime_s": 1e999}', b'{"firmware_version": "\\u0000"}', b'{"timestamp": NaN}']
 )
 def test_a_heartbeat_that_no_database_holds_is_refused_by_both_doors(
-    station: StationProcess, client: StationClient, body: bytes
+    station: StationProcess, owner: StationClient, body: bytes
 ) -> None:
-    device = client.register_device()
-    answer = client.http.post(
+    device = owner.register_device()
+    answer = owner.http.post(
         f"/api/v1/devices/{device.id}/heartbeat",
         content=body,
         headers={"Content-Type": "application/json", **device.headers},
@@ -88,20 +88,20 @@ def test_a_heartbeat_that_no_database_holds_is_refused_by_both_doors(
     with MqttClient(station.mqtt_port, device.id, device.api_key) as mqtt:
         mqtt.publish(f"devices/{device.id}/heartbeat", body)
         mqtt.publish(f"devices/{device.id}/readings", {"sensor_type": "after", "value": 1})
-    assert len(client.get(f"/api/v1/devices/{device.id}/refusals")["items"]) == 1
+    assert len(owner.get(f"/api/v1/devices/{device.id}/refusals")["items"]) == 1
 
 
 def test_a_heartbeat_over_mqtt_is_kept_before_it_is_acknowledged(
-    station: StationProcess, client: StationClient
+    station: StationProcess, owner: StationClient
 ) -> None:
-    device = client.register_device()
+    device = owner.register_device()
     with MqttClient(station.mqtt_port, device.id, device.api_key) as mqtt:
         mqtt.publish(f"devices/{device.id}/heartbeat", BEAT)
-        found = read(client, device)
+        found = read(owner, device)
         assert found["last_heartbeat"] == BEAT
         assert found["firmware_version"] == "2.0.0"
         mqtt.publish(f"devices/{device.id}/heartbeat", b"")
-        assert read(client, device)["last_heartbeat"] == {}
+        assert read(owner, device)["last_heartbeat"] == {}
 
 
 def test_readings_move_last_seen_within_a_few_seconds(

@@ -41,15 +41,15 @@ def answer_of(client: StationClient, device_id: str, request: tuple[str, str, An
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: f"{request[0]} {request[1]}")
 def test_a_foreign_device_answers_exactly_like_a_missing_one(
-    client: StationClient, stranger: StationClient, request_: tuple[str, str, Any]
+    owner: StationClient, other_owner: StationClient, request_: tuple[str, str, Any]
 ) -> None:
-    device = client.register_device()
-    client.send(device, {"sensor_type": "t", "value": 1})
-    foreign = answer_of(stranger, device.id, request_)
+    device = owner.register_device()
+    owner.send(device, {"sensor_type": "t", "value": 1})
+    foreign = answer_of(other_owner, device.id, request_)
     assert foreign.startswith("404")
-    assert foreign == answer_of(stranger, str(uuid4()), request_)
-    assert client.get(f"/api/v1/devices/{device.id}")["name"] == "greenhouse"
-    assert client.get(f"/api/v1/devices/{device.id}/readings")["items"] != []
+    assert foreign == answer_of(other_owner, str(uuid4()), request_)
+    assert owner.get(f"/api/v1/devices/{device.id}")["name"] == "greenhouse"
+    assert owner.get(f"/api/v1/devices/{device.id}/readings")["items"] != []
 
 
 def test_lists_and_queries_hold_nothing_of_a_stranger(
@@ -65,11 +65,11 @@ def test_lists_and_queries_hold_nothing_of_a_stranger(
             assert client.get(f"/api/v1{path}", **query)["items"] != []
 
 
-def test_a_key_of_one_device_cannot_be_revoked_under_another(client: StationClient) -> None:
-    one, two = client.register_device(), client.register_device()
-    (key,) = client.get(f"/api/v1/devices/{one.id}/keys")["items"]
-    expect(client.http.delete(f"/api/v1/devices/{two.id}/keys/{key['id']}"), 404)
-    client.send(one, {"sensor_type": "t", "value": 1})
+def test_a_key_of_one_device_cannot_be_revoked_under_another(owner: StationClient) -> None:
+    one, two = owner.register_device(), owner.register_device()
+    (key,) = owner.get(f"/api/v1/devices/{one.id}/keys")["items"]
+    expect(owner.http.delete(f"/api/v1/devices/{two.id}/keys/{key['id']}"), 404)
+    owner.send(one, {"sensor_type": "t", "value": 1})
 
 
 def as_key(client: StationClient, *scopes: str) -> dict[str, str]:
@@ -92,9 +92,9 @@ def as_key(client: StationClient, *scopes: str) -> dict[str, str]:
     ],
 )
 def test_each_request_needs_its_scope(
-    client: StationClient, method: str, path: str, scope: str
+    owner: StationClient, method: str, path: str, scope: str
 ) -> None:
-    device = client.register_device()
+    device = owner.register_device()
     others = {"devices:read", "devices:write", "telemetry:read", "telemetry:write"} - {scope}
     bodies: dict[tuple[str, str], Any] = {
         ("PUT", ""): {"name": "x"},
@@ -104,18 +104,18 @@ def test_each_request_needs_its_scope(
     }
     body = bodies.get((method, path))
     address = f"/api/v1/devices/{device.id}{path}"
-    refused = client.http.request(method, address, json=body, headers=as_key(client, *others))
+    refused = owner.http.request(method, address, json=body, headers=as_key(owner, *others))
     assert refused.status_code == 403
     assert f'scope="{scope}"' in refused.headers["www-authenticate"]
-    taken = client.http.request(method, address, json=body, headers=as_key(client, scope))
+    taken = owner.http.request(method, address, json=body, headers=as_key(owner, scope))
     assert taken.status_code < 300, taken.text
 
 
-def test_a_viewer_sees_keys_without_secrets(client: StationClient) -> None:
+def test_a_viewer_sees_keys_without_secrets(owner: StationClient) -> None:
     """api.md: GET needs the read scope of its area."""
-    device = client.register_device()
-    answer = client.http.get(
-        f"/api/v1/devices/{device.id}/keys", headers=as_key(client, "devices:read")
+    device = owner.register_device()
+    answer = owner.http.get(
+        f"/api/v1/devices/{device.id}/keys", headers=as_key(owner, "devices:read")
     )
     (key,) = expect(answer, 200)["items"]
     assert device.api_key not in answer.text

@@ -308,7 +308,8 @@ def test_a_slow_client_is_told_of_its_gap_while_others_are_served(tmp_path: Path
         ):
             slow.ping()
             fast.ping()
-            sent, long = 0, "x" * 1_000
+            sent = 0
+            long = {"sensor_type": "t", "value": "x" * 1_000, "metadata": {"m": "y" * 3_000}}
             stop = threading.Event()
             received: list[Any] = []
 
@@ -322,9 +323,9 @@ def test_a_slow_client_is_told_of_its_gap_while_others_are_served(tmp_path: Path
             reading = threading.Thread(target=read_all)
             reading.start()
             # Far more than the sockets' buffers hold, and the slow one reads nothing of it.
-            for _ in range(1_500):
-                client.send(device, [{"sensor_type": "t", "value": long} for _ in range(10)])
-                sent += 10
+            for _ in range(50):
+                client.send(device, [long] * 100)
+                sent += 100
             wait_until_blocking(lambda: counted(received) == sent, timeout_s=20)
             stop.set()
             reading.join()

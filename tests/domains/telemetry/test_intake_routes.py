@@ -1,6 +1,5 @@
 """Readings through the HTTP door: every form of a body, every limit, every refusal."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,13 +11,6 @@ from tests.station_process import StationProcess, running_station
 
 READING = {"sensor_type": "temperature", "value": 21.5}
 SENT_FIELDS = ("sensor_type", "sensor_id", "value", "unit", "origin", "metadata")
-
-
-@pytest.fixture(scope="module")
-def client(station: StationProcess) -> Iterator[StationClient]:
-    """One owner for all of these tests; each registers devices of its own."""
-    with StationClient(station.url) as client:
-        yield client.sign_up()
 
 
 def post(client: StationClient, device: TestDevice, body: bytes) -> Any:
@@ -45,10 +37,10 @@ def values(client: StationClient, device: TestDevice) -> list[Any]:
         {**READING, "unit": None, "timestamp": None, "metadata": None},
     ],
 )
-def test_each_form_of_a_body_stores_the_same_reading(client: StationClient, body: Any) -> None:
-    device = client.register_device()
-    assert client.send(device, body) == {"accepted": 1, "duplicates": 0, "rejected": []}
-    (reading,) = stored(client, device)
+def test_each_form_of_a_body_stores_the_same_reading(owner: StationClient, body: Any) -> None:
+    device = owner.register_device()
+    assert owner.send(device, body) == {"accepted": 1, "duplicates": 0, "rejected": []}
+    (reading,) = stored(owner, device)
     assert {name: reading[name] for name in SENT_FIELDS} == {
         "sensor_type": "temperature",
         "sensor_id": "temperature",
@@ -62,8 +54,8 @@ def test_each_form_of_a_body_stores_the_same_reading(client: StationClient, body
     assert (reading["anomaly"], reading["anomaly_score"]) == (False, None)
 
 
-def test_a_reading_comes_back_as_it_was_sent(client: StationClient) -> None:
-    device = client.register_device()
+def test_a_reading_comes_back_as_it_was_sent(owner: StationClient) -> None:
+    device = owner.register_device()
     sent = {
         "sensor_type": "soil moisture",
         "sensor_id": "Bed 3/ß",
@@ -73,8 +65,8 @@ def test_a_reading_comes_back_as_it_was_sent(client: StationClient) -> None:
         "timestamp": "2026-05-01T14:00:00.123456+02:00",
         "metadata": {"raw": [1, {"x": None}], "é": "ü"},
     }
-    client.send(device, {**sent, "battery": 3.7})
-    (reading,) = stored(client, device)
+    owner.send(device, {**sent, "battery": 3.7})
+    (reading,) = stored(owner, device)
     assert {name: reading[name] for name in SENT_FIELDS if name != "metadata"} == {
         name: sent[name] for name in SENT_FIELDS if name != "metadata"
     }
@@ -83,13 +75,13 @@ def test_a_reading_comes_back_as_it_was_sent(client: StationClient) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1.5, 1e-300, 1.7e308, True, False, "open", "", "ü" * 512])
-def test_numbers_booleans_and_texts_keep_their_kind(client: StationClient, value: Any) -> None:
-    device = client.register_device()
-    client.send(device, {"sensor_type": "t", "value": value})
-    (found,) = values(client, device)
+def test_numbers_booleans_and_texts_keep_their_kind(owner: StationClient, value: Any) -> None:
+    device = owner.register_device()
+    owner.send(device, {"sensor_type": "t", "value": value})
+    (found,) = values(owner, device)
     assert found == value
     assert isinstance(found, bool) == isinstance(value, bool)
-    (latest,) = client.get(f"{device.readings_path}/latest")["items"]
+    (latest,) = owner.get(f"{device.readings_path}/latest")["items"]
     assert latest["value"] == value
 
 
@@ -110,32 +102,32 @@ SECONDS = INSTANT.timestamp()
     ],
 )
 def test_times_are_read_by_magnitude_and_offset(
-    client: StationClient, sent: Any, stored_as: str
+    owner: StationClient, sent: Any, stored_as: str
 ) -> None:
-    device = client.register_device()
-    client.send(device, {**READING, "timestamp": sent})
-    assert stored(client, device)[0]["timestamp"] == f"2026-05-01T{stored_as}"
+    device = owner.register_device()
+    owner.send(device, {**READING, "timestamp": sent})
+    assert stored(owner, device)[0]["timestamp"] == f"2026-05-01T{stored_as}"
 
 
 def test_a_reading_without_a_time_gets_that_of_its_receipt_plus_its_place(
-    client: StationClient,
+    owner: StationClient,
 ) -> None:
-    device = client.register_device()
+    device = owner.register_device()
     before = datetime.now(UTC)
-    client.send(device, [READING] * 5)
+    owner.send(device, [READING] * 5)
     after = datetime.now(UTC) + timedelta(microseconds=5)
-    times = [datetime.fromisoformat(reading["timestamp"]) for reading in stored(client, device)]
+    times = [datetime.fromisoformat(reading["timestamp"]) for reading in stored(owner, device)]
     assert before <= times[0] <= times[-1] <= after
     assert [time - times[0] for time in times] == [timedelta(microseconds=n) for n in range(5)]
 
 
-def test_assigned_times_strictly_increase_under_concurrency(client: StationClient) -> None:
-    device = client.register_device()
+def test_assigned_times_strictly_increase_under_concurrency(owner: StationClient) -> None:
+    device = owner.register_device()
     with ThreadPoolExecutor(4) as threads:
-        sent = [threads.submit(client.send, device, [READING] * 50) for _ in range(20)]
+        sent = [threads.submit(owner.send, device, [READING] * 50) for _ in range(20)]
         results = [sending.result() for sending in sent]
     assert sum(result["accepted"] for result in results) == 1_000
-    times = [reading["timestamp"] for reading in stored(client, device)]
+    times = [reading["timestamp"] for reading in stored(owner, device)]
     assert len(times) == len(set(times)) == 1_000
 
 
@@ -180,29 +172,29 @@ BAD: list[tuple[bytes, str]] = [
 
 @pytest.mark.parametrize(("bad", "error"), BAD, ids=[f"{n}-{e}" for n, (_, e) in enumerate(BAD)])
 def test_a_bad_reading_is_rejected_with_its_reason_and_its_neighbours_are_stored(
-    client: StationClient, bad: bytes, error: str
+    owner: StationClient, bad: bytes, error: str
 ) -> None:
-    device = client.register_device()
+    device = owner.register_device()
     before, after = (
         b'{"sensor_type": "before", "value": 1}',
         b'{"sensor_type": "after", "value": 2}',
     )
-    answer = expect(post(client, device, b"[" + before + b"," + bad + b"," + after + b"]"), 201)
+    answer = expect(post(owner, device, b"[" + before + b"," + bad + b"," + after + b"]"), 201)
     assert (answer["accepted"], answer["duplicates"]) == (2, 0)
     assert [(fault["index"], fault["error"]) for fault in answer["rejected"]] == [(1, error)]
     assert answer["rejected"][0]["detail"]
-    assert sorted(values(client, device)) == [1, 2]
+    assert sorted(values(owner, device)) == [1, 2]
 
 
 @pytest.mark.parametrize(("bad", "error"), BAD[::4], ids=[e for _, e in BAD[::4]])
 def test_when_none_is_valid_it_is_422_and_nothing_is_stored(
-    client: StationClient, bad: bytes, error: str
+    owner: StationClient, bad: bytes, error: str
 ) -> None:
-    device = client.register_device()
-    body = expect(post(client, device, b"[" + bad + b"]"), 422)
+    device = owner.register_device()
+    body = expect(post(owner, device, b"[" + bad + b"]"), 422)
     assert body["error"] == "no_valid_readings"
     assert [fault["error"] for fault in body["rejected"]] == [error]
-    assert values(client, device) == []
+    assert values(owner, device) == []
 
 
 @pytest.mark.parametrize(
@@ -220,114 +212,114 @@ def test_when_none_is_valid_it_is_422_and_nothing_is_stored(
     ],
 )
 def test_a_body_that_holds_no_readings_is_refused(
-    client: StationClient, body: bytes, status: int
+    owner: StationClient, body: bytes, status: int
 ) -> None:
-    device = client.register_device()
-    expect(post(client, device, body), status)
-    assert values(client, device) == []
+    device = owner.register_device()
+    expect(post(owner, device, body), status)
+    assert values(owner, device) == []
 
 
 @pytest.mark.parametrize("body", [[], {"readings": []}])
-def test_no_readings_are_no_mistake(client: StationClient, body: Any) -> None:
-    device = client.register_device()
-    assert client.send(device, body) == {"accepted": 0, "duplicates": 0, "rejected": []}
+def test_no_readings_are_no_mistake(owner: StationClient, body: Any) -> None:
+    device = owner.register_device()
+    assert owner.send(device, body) == {"accepted": 0, "duplicates": 0, "rejected": []}
 
 
-def test_ten_thousand_readings_fit_and_one_more_is_refused(client: StationClient) -> None:
-    device = client.register_device()
+def test_ten_thousand_readings_fit_and_one_more_is_refused(owner: StationClient) -> None:
+    device = owner.register_device()
     start = round(SECONDS * 1_000_000)
     readings = [{**READING, "value": n, "timestamp": start + n} for n in range(10_001)]
-    refused = client.send(device, readings, status=413)
+    refused = owner.send(device, readings, status=413)
     assert refused["error"] == "too_many_readings"
-    assert client.get(device.readings_path)["items"] == []
-    assert client.send(device, {"readings": readings[:-1]})["accepted"] == 10_000
-    assert client.send(device, readings[1:])["duplicates"] == 9_999
+    assert owner.get(device.readings_path)["items"] == []
+    assert owner.send(device, {"readings": readings[:-1]})["accepted"] == 10_000
+    assert owner.send(device, readings[1:])["duplicates"] == 9_999
 
 
-def test_a_device_has_at_most_a_thousand_series(client: StationClient) -> None:
-    device = client.register_device()
+def test_a_device_has_at_most_a_thousand_series(owner: StationClient) -> None:
+    device = owner.register_device()
     readings = [{"sensor_type": f"t{n}", "value": n} for n in range(1_001)]
-    answer = client.send(device, readings)
+    answer = owner.send(device, readings)
     assert answer["accepted"] == 1_000
     assert [(fault["index"], fault["error"]) for fault in answer["rejected"]] == [
         (1_000, "too_many_series")
     ]
-    assert client.send(device, readings[:1_000])["accepted"] == 1_000
+    assert owner.send(device, readings[:1_000])["accepted"] == 1_000
 
 
-def test_duplicates_conflicts_and_late_readings(client: StationClient) -> None:
-    device = client.register_device()
+def test_duplicates_conflicts_and_late_readings(owner: StationClient) -> None:
+    device = owner.register_device()
     at = round(SECONDS * 1_000_000)
     one = {**READING, "timestamp": at}
-    client.send(device, one)
-    assert client.send(device, one) == {"accepted": 0, "duplicates": 1, "rejected": []}
+    owner.send(device, one)
+    assert owner.send(device, one) == {"accepted": 0, "duplicates": 1, "rejected": []}
     same_otherwise = {**one, "unit": "K", "metadata": {"again": True}}
-    assert client.send(device, same_otherwise)["duplicates"] == 1
-    answer = client.send(device, [{**one, "value": 22}, {**one, "timestamp": at - 1, "value": 20}])
+    assert owner.send(device, same_otherwise)["duplicates"] == 1
+    answer = owner.send(device, [{**one, "value": 22}, {**one, "timestamp": at - 1, "value": 20}])
     assert answer["accepted"] == 1
     assert [(f["index"], f["error"]) for f in answer["rejected"]] == [(0, "timestamp_conflict")]
-    assert values(client, device) == [20, 21.5]
-    assert stored(client, device)[1]["unit"] is None
+    assert values(owner, device) == [20, 21.5]
+    assert stored(owner, device)[1]["unit"] is None
 
 
 @pytest.mark.parametrize("pair", [(1, True), (0, False), (0, ""), ("a", "b"), (True, False)])
-def test_another_kind_of_value_is_a_conflict(client: StationClient, pair: tuple[Any, Any]) -> None:
-    device = client.register_device()
+def test_another_kind_of_value_is_a_conflict(owner: StationClient, pair: tuple[Any, Any]) -> None:
+    device = owner.register_device()
     readings = [{"sensor_type": "t", "value": v, "timestamp": SECONDS} for v in pair]
-    client.send(device, readings[0])
-    answer = client.send(device, readings[1])
+    owner.send(device, readings[0])
+    answer = owner.send(device, readings[1])
     assert [fault["error"] for fault in answer["rejected"]] == ["timestamp_conflict"]
-    assert values(client, device) == [pair[0]]
+    assert values(owner, device) == [pair[0]]
 
 
-def test_ids_are_opaque_stable_and_unique(client: StationClient) -> None:
-    device = client.register_device()
-    client.send(device, [{"sensor_type": f"t{n % 3}", "value": n} for n in range(30)])
-    found = [reading["id"] for reading in stored(client, device)]
+def test_ids_are_opaque_stable_and_unique(owner: StationClient) -> None:
+    device = owner.register_device()
+    owner.send(device, [{"sensor_type": f"t{n % 3}", "value": n} for n in range(30)])
+    found = [reading["id"] for reading in stored(owner, device)]
     assert len(set(found)) == 30
-    assert [reading["id"] for reading in stored(client, device)] == found
+    assert [reading["id"] for reading in stored(owner, device)] == found
 
 
-def test_a_user_may_write_for_a_device_with_the_scope(client: StationClient) -> None:
-    device = client.register_device()
-    expect(client.http.post(device.readings_path, json=READING), 201)
+def test_a_user_may_write_for_a_device_with_the_scope(owner: StationClient) -> None:
+    device = owner.register_device()
+    expect(owner.http.post(device.readings_path, json=READING), 201)
     for scopes, status in (({"telemetry:write"}, 201), ({"telemetry:read", "devices:write"}, 403)):
-        headers = {"Authorization": f"Bearer {client.issue_user_key(*scopes)}"}
-        expect(client.http.post(device.readings_path, json=READING, headers=headers), status)
-    assert len(values(client, device)) == 2
+        headers = {"Authorization": f"Bearer {owner.issue_user_key(*scopes)}"}
+        expect(owner.http.post(device.readings_path, json=READING, headers=headers), status)
+    assert len(values(owner, device)) == 2
 
 
-def test_readings_for_a_missing_device_are_404(client: StationClient) -> None:
+def test_readings_for_a_missing_device_are_404(owner: StationClient) -> None:
     missing = "/api/v1/devices/01a2014f-0000-7000-8000-000000000000/readings"
-    expect(client.http.post(missing, json=READING), 404)
+    expect(owner.http.post(missing, json=READING), 404)
 
 
-def test_a_spike_is_flagged_with_its_score_and_found_again(client: StationClient) -> None:
-    device = client.register_device()
+def test_a_spike_is_flagged_with_its_score_and_found_again(owner: StationClient) -> None:
+    device = owner.register_device()
     at = round(SECONDS * 1_000_000)
     steady = [{**READING, "value": 20 + n % 5 * 0.1, "timestamp": at + n} for n in range(200)]
-    client.send(device, steady)
-    client.send(device, {**READING, "value": 35, "timestamp": at + 500})
-    client.send(device, {**READING, "value": 20.1, "timestamp": at + 501})
-    (spike,) = stored(client, device, anomaly="true")
+    owner.send(device, steady)
+    owner.send(device, {**READING, "value": 35, "timestamp": at + 500})
+    owner.send(device, {**READING, "value": 20.1, "timestamp": at + 501})
+    (spike,) = stored(owner, device, anomaly="true")
     assert (spike["value"], spike["anomaly"]) == (35, True)
     assert spike["anomaly_score"] > 6
-    assert client.get(device.readings_path, limit=1)["items"][0]["anomaly"] is False
+    assert owner.get(device.readings_path, limit=1)["items"][0]["anomaly"] is False
 
 
-def test_the_largest_numbers_are_flagged_with_a_score(client: StationClient) -> None:
-    device = client.register_device()
-    client.send(device, [{**READING, "value": 20 + n % 5 * 0.1} for n in range(100)])
-    client.send(device, {**READING, "value": 1.7e308})
-    (spike,) = stored(client, device, anomaly="true")
+def test_the_largest_numbers_are_flagged_with_a_score(owner: StationClient) -> None:
+    device = owner.register_device()
+    owner.send(device, [{**READING, "value": 20 + n % 5 * 0.1} for n in range(100)])
+    owner.send(device, {**READING, "value": 1.7e308})
+    (spike,) = stored(owner, device, anomaly="true")
     assert spike["anomaly_score"] is not None
 
 
 def test_neighbours_of_a_poisoned_body_are_stored(
-    client: StationClient, stranger: StationClient
+    owner: StationClient, other_owner: StationClient
 ) -> None:
     """What one device sends must not fail the commit that others wait for."""
-    mine, theirs = client.register_device(), stranger.register_device()
+    mine, theirs = owner.register_device(), other_owner.register_device()
     poison = [
         b'[{"sensor_type": "p", "value": "\\ud800"}]',
         b'[{"sensor_type": "p", "value": "\\u0000"}]',
@@ -336,11 +328,11 @@ def test_neighbours_of_a_poisoned_body_are_stored(
     ]
 
     def send_poison(n: int) -> int:
-        with StationClient(client.url) as other:
+        with StationClient(owner.url) as other:
             return post(other, mine, poison[n % len(poison)]).status_code
 
     def send_readings(_: int) -> int:
-        with StationClient(client.url) as other:
+        with StationClient(owner.url) as other:
             return other.send(theirs, [READING])["accepted"]
 
     with ThreadPoolExecutor(6) as threads:
@@ -348,7 +340,7 @@ def test_neighbours_of_a_poisoned_body_are_stored(
         accepted = list(threads.map(send_readings, range(40)))
         assert {status // 100 for status in refused} == {4}
     assert accepted == [1] * 40
-    assert len(values(stranger, theirs)) == 40
+    assert len(values(other_owner, theirs)) == 40
 
 
 def test_what_is_acknowledged_is_there_after_a_kill(own_station: StationProcess) -> None:
@@ -384,7 +376,7 @@ def test_latest_is_the_same_after_it_was_saved_and_the_station_killed(tmp_path: 
         assert client.get("/api/v1/readings/latest") == before
 
 
-def test_the_station_numbers_what_it_took(client: StationClient) -> None:
-    before = client.get("/api/v1/system/metrics")["readings_accepted"]
-    client.send(client.register_device(), [READING] * 3)
-    assert client.get("/api/v1/system/metrics")["readings_accepted"] == before + 3
+def test_the_station_numbers_what_it_took(owner: StationClient) -> None:
+    before = owner.get("/api/v1/system/metrics")["readings_accepted"]
+    owner.send(owner.register_device(), [READING] * 3)
+    assert owner.get("/api/v1/system/metrics")["readings_accepted"] == before + 3

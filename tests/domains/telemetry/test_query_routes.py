@@ -85,10 +85,10 @@ def test_filters_narrow_what_is_found(client: StationClient) -> None:
     ],
 )
 def test_a_question_that_makes_no_sense_is_422_and_short(
-    client: StationClient, query: dict[str, Any]
+    owner: StationClient, query: dict[str, Any]
 ) -> None:
-    client.send(client.register_device(), {"sensor_type": "t", "value": 1})
-    body = client.get("/api/v1/readings", status=422, **query)
+    owner.send(owner.register_device(), {"sensor_type": "t", "value": 1})
+    body = owner.get("/api/v1/readings", status=422, **query)
     assert len(body["detail"]) < 300
 
 
@@ -97,34 +97,34 @@ def test_a_question_that_makes_no_sense_is_422_and_short(
 )
 @pytest.mark.parametrize("path", ["", "/stats"])
 def test_times_beyond_all_readings_are_answered(
-    client: StationClient, path: str, query: str
+    owner: StationClient, path: str, query: str
 ) -> None:
-    client.send(client.register_device(), {"sensor_type": "t", "value": 1})
-    answer = client.http.get(f"/api/v1/readings{path}?{query}")
+    owner.send(owner.register_device(), {"sensor_type": "t", "value": 1})
+    answer = owner.http.get(f"/api/v1/readings{path}?{query}")
     assert answer.status_code in {200, 422}
 
 
 @pytest.mark.parametrize("name", ["sensor_type", "sensor_id", "device_id"])
 @pytest.mark.parametrize("path", ["", "/latest", "/stats"])
 def test_a_name_with_a_null_character_finds_nothing_or_is_refused(
-    client: StationClient, path: str, name: str
+    owner: StationClient, path: str, name: str
 ) -> None:
-    client.send(client.register_device(), {"sensor_type": "t", "value": 1})
-    answer = client.http.get(f"/api/v1/readings{path}", params={name: "a\x00"})
+    owner.send(owner.register_device(), {"sensor_type": "t", "value": 1})
+    answer = owner.http.get(f"/api/v1/readings{path}", params={name: "a\x00"})
     assert answer.status_code == 422 or answer.json()["items"] == [], answer.text[:300]
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("limit", [1, 7, 1_000])
-def test_pages_hold_everything_once_in_order(client: StationClient, order: str, limit: int) -> None:
-    device = client.register_device()
+def test_pages_hold_everything_once_in_order(owner: StationClient, order: str, limit: int) -> None:
+    device = owner.register_device()
     points = [(n // 2, n) for n in range(0, 20, 2)]
     for name in "ab":
-        send_series(client, device, points, sensor_type=name)
+        send_series(owner, device, points, sensor_type=name)
     seen: list[dict[str, Any]] = []
     cursor: dict[str, Any] = {}
     while True:
-        page = client.get(device.readings_path, order=order, limit=limit, **cursor)
+        page = owner.get(device.readings_path, order=order, limit=limit, **cursor)
         seen += page["items"]
         if page["next_cursor"] is None:
             break
@@ -134,37 +134,37 @@ def test_pages_hold_everything_once_in_order(client: StationClient, order: str, 
     assert times == sorted(times, reverse=order == "desc")
 
 
-def test_pages_are_stable_while_readings_arrive(client: StationClient) -> None:
-    device = client.register_device()
-    send_series(client, device, [(n, n) for n in range(10)])
+def test_pages_are_stable_while_readings_arrive(owner: StationClient) -> None:
+    device = owner.register_device()
+    send_series(owner, device, [(n, n) for n in range(10)])
     seen, cursor, arrived = list[Any](), None, 100
     while True:
         query: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
-        page = client.get(device.readings_path, limit=3, **query)
+        page = owner.get(device.readings_path, limit=3, **query)
         seen += [reading["value"] for reading in page["items"]]
         cursor = page["next_cursor"]
         if cursor is None:
             break
-        send_series(client, device, [(arrived, arrived)])
+        send_series(owner, device, [(arrived, arrived)])
         arrived += 1
     assert seen == list(range(9, -1, -1))
 
 
-def test_ten_thousand_and_more_readings_are_read_in_pages(client: StationClient) -> None:
-    device = client.register_device()
-    send_series(client, device, [(n, n) for n in range(10_000)])
-    send_series(client, device, [(n, n) for n in range(10_000, 12_500)])
-    first = client.get(device.readings_path, limit=10_000)
-    second = client.get(device.readings_path, limit=10_000, cursor=first["next_cursor"])
+def test_ten_thousand_and_more_readings_are_read_in_pages(owner: StationClient) -> None:
+    device = owner.register_device()
+    send_series(owner, device, [(n, n) for n in range(10_000)])
+    send_series(owner, device, [(n, n) for n in range(10_000, 12_500)])
+    first = owner.get(device.readings_path, limit=10_000)
+    second = owner.get(device.readings_path, limit=10_000, cursor=first["next_cursor"])
     assert second["next_cursor"] is None
     found = [reading["value"] for reading in (*first["items"], *second["items"])]
     assert found == list(range(12_499, -1, -1))
 
 
-def test_a_page_has_a_hundred_readings_unless_asked(client: StationClient) -> None:
-    device = client.register_device()
-    send_series(client, device, [(n, n) for n in range(150)])
-    assert len(items(client, device.readings_path)) == 100
+def test_a_page_has_a_hundred_readings_unless_asked(owner: StationClient) -> None:
+    device = owner.register_device()
+    send_series(owner, device, [(n, n) for n in range(150)])
+    assert len(items(owner, device.readings_path)) == 100
 
 
 def by_bucket(points: list[tuple[int, float]], interval_us: int) -> dict[int, list[float]]:
@@ -189,14 +189,14 @@ def recomputed(values: list[float]) -> dict[str, float]:
 
 @pytest.mark.parametrize(("interval", "minutes"), [("1m", 1), ("5m", 5), ("1h", 60), ("1d", 1_440)])
 def test_buckets_are_those_of_a_recomputation(
-    client: StationClient, random_points: list[tuple[int, float]], interval: str, minutes: int
+    owner: StationClient, random_points: list[tuple[int, float]], interval: str, minutes: int
 ) -> None:
-    device = client.register_device()
-    send_series(client, device, random_points)
-    send_series(client, device, [(5, "a text")], sensor_type="words")
+    device = owner.register_device()
+    send_series(owner, device, random_points)
+    send_series(owner, device, [(5, "a text")], sensor_type="words")
     period = {"start": at(0), "end": at(60 * MINUTE_US)}
     found = items(
-        client, device.readings_path, interval=interval, aggregate=",".join(AGGREGATES), **period
+        owner, device.readings_path, interval=interval, aggregate=",".join(AGGREGATES), **period
     )
     expected = by_bucket(random_points, minutes * MINUTE_US)
     assert len(found) == len(expected)
@@ -210,13 +210,13 @@ def test_buckets_are_those_of_a_recomputation(
 
 @pytest.mark.parametrize("fill", ["none", "null", "previous", "linear"])
 def test_fills_are_those_of_a_recomputation(
-    client: StationClient, random_points: list[tuple[int, float]], fill: str
+    owner: StationClient, random_points: list[tuple[int, float]], fill: str
 ) -> None:
-    device = client.register_device()
-    send_series(client, device, random_points)
+    device = owner.register_device()
+    send_series(owner, device, random_points)
     period = {"start": at(0), "end": at(60 * MINUTE_US)}
     found = items(
-        client, device.readings_path, interval="1m", aggregate="avg,count", fill=fill, **period
+        owner, device.readings_path, interval="1m", aggregate="avg,count", fill=fill, **period
     )
     means = {us: statistics.fmean(v) for us, v in by_bucket(random_points, MINUTE_US).items()}
     first, last = min(means), max(means)
@@ -235,11 +235,11 @@ def test_fills_are_those_of_a_recomputation(
         assert row["avg"] == pytest.approx(wanted) if wanted is not None else row["avg"] is None
 
 
-def test_buckets_are_aligned_to_utc_and_cut_at_the_period(client: StationClient) -> None:
-    device = client.register_device()
-    send_series(client, device, [(n * MINUTE_US, n) for n in range(10)])
+def test_buckets_are_aligned_to_utc_and_cut_at_the_period(owner: StationClient) -> None:
+    device = owner.register_device()
+    send_series(owner, device, [(n * MINUTE_US, n) for n in range(10)])
     found = items(
-        client,
+        owner,
         device.readings_path,
         interval="5m",
         aggregate="count",
@@ -249,21 +249,21 @@ def test_buckets_are_aligned_to_utc_and_cut_at_the_period(client: StationClient)
     assert [(row["start"][11:16], row["count"]) for row in found] == [("12:00", 2), ("12:05", 2)]
 
 
-def test_without_a_start_buckets_cover_the_last_day(client: StationClient) -> None:
-    device = client.register_device()
-    send_series(client, device, [(0, 1)])
-    client.send(device, {"sensor_type": "t", "value": 5})
-    rows = items(client, device.readings_path, interval="1h", aggregate="last")
+def test_without_a_start_buckets_cover_the_last_day(owner: StationClient) -> None:
+    device = owner.register_device()
+    send_series(owner, device, [(0, 1)])
+    owner.send(device, {"sensor_type": "t", "value": 5})
+    rows = items(owner, device.readings_path, interval="1h", aggregate="last")
     assert [row["last"] for row in rows] in ([5], [1, 5])
 
 
 def test_statistics_are_those_of_a_recomputation(
-    client: StationClient, random_points: list[tuple[int, float]]
+    owner: StationClient, random_points: list[tuple[int, float]]
 ) -> None:
-    device = client.register_device()
-    send_series(client, device, random_points)
-    send_series(client, device, [(5, "a text")], sensor_type="words")
-    (found,) = items(client, f"{device.readings_path}/stats")
+    device = owner.register_device()
+    send_series(owner, device, random_points)
+    send_series(owner, device, [(5, "a text")], sensor_type="words")
+    (found,) = items(owner, f"{device.readings_path}/stats")
     values = [value for _, value in random_points]
     wanted = recomputed(values)
     assert found["count"] == len(values)
@@ -278,48 +278,48 @@ def test_statistics_are_those_of_a_recomputation(
         assert low - 0.01 * abs(low) <= found[name] <= high + 0.01 * abs(high)
     assert found["start"] == "2026-05-01T12:00:" + found["start"][17:]
     part = items(
-        client, f"{device.readings_path}/stats", start=at(0), end=at(random_points[9][0] + 1)
+        owner, f"{device.readings_path}/stats", start=at(0), end=at(random_points[9][0] + 1)
     )
     assert part[0]["count"] == 10
 
 
-def test_booleans_count_as_zero_and_one_and_texts_not_at_all(client: StationClient) -> None:
-    device = client.register_device()
-    send_series(client, device, [(0, True), (1, False), (2, True), (3, "ajar")], sensor_type="door")
-    (stats,) = items(client, f"{device.readings_path}/stats")
+def test_booleans_count_as_zero_and_one_and_texts_not_at_all(owner: StationClient) -> None:
+    device = owner.register_device()
+    send_series(owner, device, [(0, True), (1, False), (2, True), (3, "ajar")], sensor_type="door")
+    (stats,) = items(owner, f"{device.readings_path}/stats")
     assert (stats["count"], stats["min"], stats["max"]) == (3, 0, 1)
     assert stats["mean"] == pytest.approx(2 / 3)
     (bucket,) = items(
-        client, device.readings_path, interval="1h", aggregate="count,sum", start=at(0), end=at(9)
+        owner, device.readings_path, interval="1h", aggregate="count,sum", start=at(0), end=at(9)
     )
     assert (bucket["count"], bucket["sum"]) == (3, 2)
 
 
-def test_numbers_too_large_to_sum_are_answered(client: StationClient) -> None:
-    device = client.register_device()
-    send_series(client, device, [(0, 1.7e308), (1, 1.7e308), (2, -1.7e308)])
-    (stats,) = items(client, f"{device.readings_path}/stats")
+def test_numbers_too_large_to_sum_are_answered(owner: StationClient) -> None:
+    device = owner.register_device()
+    send_series(owner, device, [(0, 1.7e308), (1, 1.7e308), (2, -1.7e308)])
+    (stats,) = items(owner, f"{device.readings_path}/stats")
     assert (stats["min"], stats["max"]) == (-1.7e308, 1.7e308)
     period = {"start": at(0), "end": at(9)}
     (bucket,) = items(
-        client, device.readings_path, interval="1h", aggregate=",".join(AGGREGATES), **period
+        owner, device.readings_path, interval="1h", aggregate=",".join(AGGREGATES), **period
     )
     assert bucket["count"] == 3
 
 
-def test_latest_is_the_newest_by_its_own_time(client: StationClient) -> None:
-    device = client.register_device()
-    send_series(client, device, [(5, 5), (9, 9), (7, 7)], sensor_type="a", unit="V")
-    send_series(client, device, [(1, True)], sensor_type="b")
-    found = {r["sensor_type"]: r for r in items(client, f"{device.readings_path}/latest")}
+def test_latest_is_the_newest_by_its_own_time(owner: StationClient) -> None:
+    device = owner.register_device()
+    send_series(owner, device, [(5, 5), (9, 9), (7, 7)], sensor_type="a", unit="V")
+    send_series(owner, device, [(1, True)], sensor_type="b")
+    found = {r["sensor_type"]: r for r in items(owner, f"{device.readings_path}/latest")}
     assert (found["a"]["value"], found["a"]["unit"]) == (9, "V")
     assert found["b"]["value"] is True
-    assert found["a"] == items(client, device.readings_path, sensor_type="a", limit=1)[0]
+    assert found["a"] == items(owner, device.readings_path, sensor_type="a", limit=1)[0]
 
 
-def test_a_device_that_never_spoke_has_nothing(client: StationClient) -> None:
-    device = client.register_device()
+def test_a_device_that_never_spoke_has_nothing(owner: StationClient) -> None:
+    device = owner.register_device()
     for path in ("", "/latest", "/stats"):
-        assert items(client, f"{device.readings_path}{path}") == []
-    assert items(client, device.readings_path, interval="1h") == []
-    assert items(client, f"/api/v1/devices/{device.id}/refusals") == []
+        assert items(owner, f"{device.readings_path}{path}") == []
+    assert items(owner, device.readings_path, interval="1h") == []
+    assert items(owner, f"/api/v1/devices/{device.id}/refusals") == []
