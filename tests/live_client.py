@@ -67,6 +67,6 @@ def live(
         subprotocols=[Subprotocol(name) for name in subprotocols] or None,
         proxy=None,
         compression=None,
-        close_timeout=2,
+        close_timeout=2, ping_interval=None,
     ) as socket:
         yield LiveClient(socket)
