@@ -29,14 +29,19 @@ async def resume(
         yield msgspec.json.encode({"type": "gap", "dropped": None, "cursor": hub.cursor.text()})
         since = hub.cursor if is_ahead(since, hub.cursor) else since
     replay = Replay(store, subscriber, since)
+    # Never past what the hub has published: the log shows a commit a moment before the hub does.
     while await replay.read():
-        for frame in replay.frames():
+        for frame in replay.frames(until=hub.cursor):
             yield frame
+        if not replay.moved:
+            break
     hub.subscribe(subscriber)
     begin = hub.cursor
-    while not replay.reached(begin) and await replay.read():
+    while await replay.read():
         for frame in replay.frames(until=begin):
             yield frame
+        if not replay.moved:
+            break
 
 
 async def is_covered(store: ReadingStore, since: Cursor) -> bool:
@@ -68,10 +73,8 @@ class Replay:
         }
         self._batches: list[LoggedBatch] = []
         self._series: dict[int, SeriesRow] = {}
-
-    def reached(self, end: Cursor) -> bool:
-        """Tell whether this node's part is read up to ``end``."""
-        return self._position.get(self._node_id, 0) >= end.positions.get(self._node_id, 0)
+        self.moved = False
+        """Whether the last ``frames`` came any further."""
 
     async def read(self) -> bool:
         """Read the next batches with their series; False when there are none."""
@@ -88,16 +91,17 @@ class Replay:
             self._series[row.id] = row
         return bool(self._batches)
 
-    def frames(self, until: Cursor | None = None) -> list[bytes]:
+    def frames(self, *, until: Cursor) -> list[bytes]:
         """Return the frames that were just read; of this node none behind ``until``."""
         found: list[bytes] = []
+        self.moved = False
         for batch in self._batches:
-            last = None if until is None else until.positions.get(batch.node_id)
-            if batch.node_id == self._node_id and last is not None and batch.seq > last:
-                self._position[batch.node_id] = last
+            own = batch.node_id == self._node_id
+            if own and batch.seq > until.positions.get(batch.node_id, 0):
                 continue
             found.extend(self._frames_of(batch))
             self._position[batch.node_id] = batch.seq
+            self.moved = True
         return found
 
     def _frames_of(self, batch: LoggedBatch) -> list[bytes]:
