@@ -141,6 +141,7 @@ class Runtime:
             catalog=self.catalog,
             intake=self.intake,
             last_seen=self.last_seen,
+            readings_max=settings.telemetry.request_readings_max,
             clock=clock,
             start_task=self._start_task,
             revoke=self._revoke,

@@ -1,5 +1,6 @@
 """The unit of work: one transaction per request, batch or job, committed before anybody is told."""
 
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -87,6 +88,15 @@ async def open_session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
 
 UNAVAILABLE = "The database does not answer; nothing was stored, try again in a moment."
 HOLDS_NUL = frozenset({"22021", "22P05"})
+SQLITE_AWAY = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
 POSTGRESQL_AWAY = ("08", "57P", "53", "25006")
 
 
@@ -101,8 +111,5 @@ def is_unavailable(error: DBAPIError) -> bool:
     state = sql_state(error)
     if state is not None:
         return state.startswith(POSTGRESQL_AWAY)
-    message = str(error.orig).lower()
-    return any(
-        sign in message
-        for sign in ("locked", "disk", "unable to open", "readonly", "is full", "closed", "connect")
-    )
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in SQLITE_AWAY

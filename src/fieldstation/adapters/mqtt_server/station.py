@@ -1,8 +1,8 @@
-"""The station behind the MQTT server: whom it knows, which topics mean something, where messages
-go."""
+"""The station behind the MQTT server: whom it knows, which topics mean something."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from fieldstation.core.errors import (
     Busy,
     Invalid,
     Malformed,
+    TooLarge,
     Unauthenticated,
 )
 from fieldstation.core.ids import new_id
@@ -35,6 +36,7 @@ from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.payloads import (
     Decoded,
     Incoming,
+    check_count,
     decode_readings,
     parse_json,
     read_item,
@@ -67,6 +69,7 @@ class StationDoor:
         catalog: Catalog,
         intake: Intake,
         last_seen: LastSeen,
+        readings_max: int,
         clock: Clock,
         start_task: StartTask,
         revoke: Callable[[str], object],
@@ -76,6 +79,8 @@ class StationDoor:
         self._catalog = catalog
         self._intake = intake
         self._last_seen = last_seen
+        self._readings_max = readings_max
+        self._expiring: dict[str, asyncio.TimerHandle] = {}
         self._clock = clock
         self._start_task = start_task
         self._revoke = revoke
@@ -101,8 +106,7 @@ class StationDoor:
         if caller.device_id is not None:
             await self._catalog.load(caller.organization_id, caller.device_id)
         if caller.expires_at is not None and principal.key_id is not None:
-            left_s = (caller.expires_at - self._clock.now()).total_seconds()
-            asyncio.get_running_loop().call_later(left_s, self._revoke, principal.key_id)
+            self._end_at_expiry(principal.key_id, caller.expires_at)
         return MqttIdentity(
             organization_id=caller.organization_id,
             device_id=caller.device_id,
@@ -111,6 +115,18 @@ class StationDoor:
             can_subscribe_any=caller.user_id is not None and SUBSCRIBE_SCOPE in caller.scopes,
             subjects=caller.subjects,
         )
+
+    def _end_at_expiry(self, key_id: str, expires_at: datetime) -> None:
+        """Revoke a key's connections when it expires: one timer a key, not one a connection."""
+        if key_id in self._expiring:
+            return
+
+        def expire() -> None:
+            del self._expiring[key_id]
+            self._revoke(key_id)
+
+        left_s = (expires_at - self._clock.now()).total_seconds()
+        self._expiring[key_id] = asyncio.get_running_loop().call_later(left_s, expire)
 
     def publish(
         self, identity: MqttIdentity, topic: str, payload: bytes, receipt: Receipt
@@ -226,9 +242,14 @@ class StationDoor:
         decoded: Decoded,
     ) -> Verdict:
         try:
+            check_count(decoded, count_max=self._readings_max)
             _, taken, rejected = self._intake.offer(device, decoded.readings, protocol=PROTOCOL)
         except Busy:
             return Verdict.FULL
+        except TooLarge as error:
+            return self._refuse(
+                device, topic, payload, receipt, error=error.code, detail=error.detail
+            )
         faults = decoded.rejected or rejected
         if faults:
             first = faults[0]

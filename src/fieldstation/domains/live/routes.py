@@ -63,12 +63,13 @@ async def serve(
         code = TRY_AGAIN_LATER if isinstance(error, Busy) else POLICY_VIOLATION
         await websocket.close(code, error.detail[:120])
         return
-    await websocket.accept(accepted_subprotocol(websocket))
-    socket = sockets.admit(caller)
+    socket = sockets.admit(caller)  # before anything is awaited: a revocation must find it
     if socket is None:
+        await websocket.accept(accepted_subprotocol(websocket))
         await websocket.close(POLICY_VIOLATION, "too many sockets")
         return
     try:
+        await websocket.accept(accepted_subprotocol(websocket))
         store = websocket.app.state.store
         backlog = None if begin is None else resume(hub, store, subscriber, begin)
         await Feed(websocket, socket, subscriber, sockets, hub).run(backlog)

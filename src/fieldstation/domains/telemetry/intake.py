@@ -5,7 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
 from fieldstation.core.clock import Clock
-from fieldstation.core.errors import Busy
+from fieldstation.core.errors import Busy, TooLarge
 from fieldstation.core.settings import TelemetrySettings
 from fieldstation.domains.telemetry.catalog import VARIANTS_MAX, DeviceSeries, Series
 from fieldstation.domains.telemetry.groups import CountedReceipt, Group, Heartbeat, Waiter
@@ -75,12 +75,18 @@ class Intake:
     ) -> tuple[int, int, list[Rejection]]:
         """Put readings into the open group: ``(start, count, rejected)``.
 
-        Raises ``Busy`` when the queue has no room for all of them; then none is taken.
+        Raises ``Busy`` when the queue has no room for all of them, ``TooLarge`` when it never will
+        have; then none is taken.
         The caller adds the receipt: ``wait_for`` or ``count_for``, in the same turn of the loop.
         """
         group = self._open
         if group.entries and len(group) + len(readings) > self._settings.batch_readings_max:
             group = self._next_group()
+        if len(readings) > self._share_max:
+            raise TooLarge(
+                f"{len(readings)} readings never fit into the queue; send them in parts.",
+                code="too_many_readings",
+            )
         self._make_sure_of_room(device.organization_id, len(readings))
         start = len(group.ts_us)
         rejected = self._append_all(group, device, readings, protocol)

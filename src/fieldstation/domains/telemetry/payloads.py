@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fieldstation.core.clock import instant_to_us
-from fieldstation.core.errors import Invalid, Malformed
+from fieldstation.core.errors import Invalid, Malformed, TooLarge
 from fieldstation.core.limits import JSON_DEPTH_MAX
 from fieldstation.web.bodies import depth_of, is_storable, texts_of
 
@@ -78,6 +78,16 @@ def decode_readings(body: bytes) -> Decoded:
         return Decoded(decode_strictly(body), None, [])
     except (msgspec.DecodeError, UnicodeDecodeError):
         return decode_leniently(body)
+
+
+def check_count(decoded: Decoded, *, count_max: int) -> None:
+    """Refuse more readings than one message may hold. Raises ``TooLarge``."""
+    count = len(decoded.readings) + len(decoded.rejected)
+    if count > count_max:
+        raise TooLarge(
+            f"{count} readings are more than {count_max}; send them in parts.",
+            code="too_many_readings",
+        )
 
 
 def decode_strictly(body: bytes) -> list[Incoming]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fieldstation.core.clock import instant_to_us, us_to_instant, us_to_rfc3339
-from fieldstation.core.errors import Invalid, TooLarge
+from fieldstation.core.errors import Invalid
 from fieldstation.domains.identity.schemas import TenantScope
 from fieldstation.domains.telemetry.bucketing import (
     bucket_rows,
@@ -17,7 +17,7 @@ from fieldstation.domains.telemetry.bucketing import (
 from fieldstation.domains.telemetry.catalog import Catalog
 from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.last_values import LastValues
-from fieldstation.domains.telemetry.payloads import Decoded, parse_time
+from fieldstation.domains.telemetry.payloads import Decoded, check_count, parse_time
 from fieldstation.domains.telemetry.ports import (
     Order,
     Outcome,
@@ -86,11 +86,7 @@ class IntakeDoor:
         """
         self.intake.make_sure_of_store()
         count = len(decoded.readings) + len(decoded.rejected)
-        if count > self.request_readings_max:
-            raise TooLarge(
-                f"{count} readings are more than {self.request_readings_max}; send them in parts.",
-                code="too_many_readings",
-            )
+        check_count(decoded, count_max=self.request_readings_max)
         device = self.catalog.cached(device_id)
         if device is None:
             device = await self.catalog.load(organization_id, device_id)
