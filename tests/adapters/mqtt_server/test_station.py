@@ -168,6 +168,17 @@ def test_refusals_of_sensor_topics_are_kept_as_well(
     assert (refusal["topic"], refusal["payload"]) == (topic, payload)
 
 
+def test_more_readings_than_a_message_may_hold_are_refused_as_a_whole(
+    station: StationProcess, owner: StationClient
+) -> None:
+    device = owner.register_device()
+    with as_device(station, device) as mqtt:
+        mqtt.publish(f"devices/{device.id}/readings", [{"sensor_type": "t", "value": 1}] * 10_001)
+    (refusal,) = refusals(owner, device.id)
+    assert refusal["error"] == "too_many_readings"
+    assert values(owner, device.readings_path) == []
+
+
 def test_the_good_readings_of_a_message_are_stored_beside_a_refusal(
     station: StationProcess, owner: StationClient
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fieldstation.core.clock import instant_to_us
-from fieldstation.core.errors import Busy
+from fieldstation.core.errors import Busy, TooLarge
 from fieldstation.core.ids import new_id
 from fieldstation.domains.telemetry.catalog import DeviceSeries
 from fieldstation.domains.telemetry.intake import Heartbeat
@@ -57,6 +57,13 @@ async def test_one_organization_gets_half_of_the_queue(waiting: Pipeline) -> Non
         offer(waiting, 1, device("third", "a third one"))
     assert waiting.intake.refused_full == 2
     assert waiting.intake.queued == 100
+
+
+async def test_what_never_fits_is_not_told_to_come_back(waiting: Pipeline) -> None:
+    with pytest.raises(TooLarge) as refused:
+        offer(waiting, 51, device())
+    assert refused.value.code == "too_many_readings"
+    assert waiting.intake.queued == 0
 
 
 async def test_what_does_not_fit_is_refused_as_a_whole(waiting: Pipeline) -> None:
