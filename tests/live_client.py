@@ -67,6 +67,7 @@ def live(
         subprotocols=[Subprotocol(name) for name in subprotocols] or None,
         proxy=None,
         compression=None,
-        close_timeout=2, ping_interval=None,
+        close_timeout=2,
+        ping_interval=None,
     ) as socket:
         yield LiveClient(socket)
