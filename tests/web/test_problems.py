@@ -142,7 +142,7 @@ def test_values_that_are_not_allowed_are_422_each_with_its_place(client: Station
     assert all(set(fault) == {"loc", "msg", "type"} for fault in body["errors"])
 
 
-def test_a_full_queue_is_503_with_a_time_to_come_back(tmp_path: Path) -> None:
+def test_a_batch_that_never_fits_into_the_queue_is_413_and_stores_nothing(tmp_path: Path) -> None:
     environment = {"INTAKE_QUEUE_READINGS_MAX": "100"}
     with (
         running_station(tmp_path / "data", environment=environment) as station,
@@ -151,8 +151,9 @@ def test_a_full_queue_is_503_with_a_time_to_come_back(tmp_path: Path) -> None:
         device = client.sign_up().register_device()
         readings = [{"sensor_type": "t", "value": n} for n in range(51)]
         answer = client.http.post(device.readings_path, json=readings, headers=device.headers)
-        body = problem(answer, 503, "queue_full")
-        assert answer.headers["retry-after"] == str(body["retry_after"]) == "1"
+        body = problem(answer, 413, "too_many_readings")
+        assert "in parts" in body["detail"]
+        assert "retry-after" not in answer.headers
         assert client.get(device.readings_path)["items"] == []
         assert client.send(device, readings[:50])["accepted"] == 50
 
