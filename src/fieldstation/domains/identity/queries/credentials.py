@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import (
-    CursorResult,
-    Result,
     Table,
     bindparam,
     delete,
@@ -19,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fieldstation.core.errors import Conflict
 from fieldstation.db.base import Base
+from fieldstation.db.statements import affected
 from fieldstation.domains.identity.models import (
     ApiKey,
     LoginThrottle,
@@ -35,11 +34,6 @@ REVOCATIONS_PER_PAGE = 1_000
 
 def add(session: AsyncSession, row: Base) -> None:
     session.add(row)
-
-
-def affected(result: Result[Any]) -> int:
-    """Return how many rows an UPDATE or DELETE changed."""
-    return cast(CursorResult[Any], result).rowcount
 
 
 # API keys
