@@ -29,7 +29,7 @@ async def append_forever(url: str, number: int) -> None:
     store = await ReadingDatabase(url.partition(":")[0], url).open()
     (series,) = await make_series(store, 1)
     while True:
-        await store.append(columns(batch_number(number, series.id)), suspects=[])
+        await store.append(columns(batch_number(number, series.id)))
         sys.stdout.write(f"{number}\n")
         sys.stdout.flush()
         number += 1

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from fieldstation.core.clock import ManualClock
 from fieldstation.domains.telemetry.models import telemetry_metadata
+from fieldstation.domains.telemetry.store.flushing import FlushLimits
 from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 
@@ -28,6 +29,7 @@ class ReadingDatabase:
         self.kind = kind
         self.url = url
         self.clock = ManualClock(START)
+        self.flush_limits = FlushLimits()
         self._stores: list[ReadingStoreUnderTest] = []
         self._shared: dict[str, ReadingStoreUnderTest] = {}
         self._numbers = count()
@@ -53,6 +55,7 @@ class ReadingDatabase:
                 writes_waiting_max=writes_waiting_max,
                 reads_waiting_max=reads_waiting_max,
             )
+        store.flush_limits = self.flush_limits
         self._stores.append(store)
         return store
 
@@ -66,6 +69,13 @@ class ReadingDatabase:
         if node_id not in self._shared:
             self._shared[node_id] = await self.open(node_id)
         return self._shared[node_id]
+
+    async def restart(self, node_id: str) -> None:
+        """Close the node's shared store and open another one in its place."""
+        store = self._shared.pop(node_id)
+        await store.close()
+        self._stores.remove(store)
+        await self.shared(node_id)
 
     def new_name(self) -> str:
         """Return a name that nothing in this database has yet."""

@@ -75,10 +75,8 @@ async def make_series(
     return await store.resolve_series(keys)
 
 
-async def append(
-    store: ReadingStore, rows: Iterable[Given], *, suspects: Sequence[int] = ()
-) -> bytes | None:
-    return (await store.append(columns(rows), suspects=suspects)).outcomes
+async def append(store: ReadingStore, rows: Iterable[Given]) -> bytes | None:
+    return (await store.append(columns(rows))).outcomes
 
 
 async def everything(store: ReadingStore, series: Sequence[SeriesRow]) -> list[Given]:

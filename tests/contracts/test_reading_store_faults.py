@@ -104,7 +104,7 @@ async def test_cancelled_append_happens_as_a_whole_or_not_at_all(
             await asyncio.sleep(0)
         running.cancel()
 
-    outcomes = await append(store, given, suspects=range(len(given)))
+    outcomes = await append(store, given)
 
     assert set(outcomes or bytes(1)) in ({Outcome.ACCEPTED}, {Outcome.DUPLICATE})
     assert await everything(store, [series]) == given
@@ -134,6 +134,6 @@ async def test_closed_store_is_busy(store: ReadingStoreUnderTest) -> None:
     await store.close()
 
     with pytest.raises(Busy):
-        await store.append(Columns(), suspects=[])
+        await store.append(Columns())
     with pytest.raises(Busy):
         await store.totals()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -40,12 +41,23 @@ def make_reading(series: int, instant: int, value: float, text: str | None) -> G
 
 
 readings = st.builds(make_reading, st.integers(0, SERIES - 1), instants, values, texts)
-# Whether the caller guesses the suspects right, guesses none, or suspects everything.
+
+
+class Step(NamedTuple):
+    """What is appended, by which node, and whether a flush or a new start of it follows."""
+
+    rows: list[Given]
+    other_node: bool
+    flushes: bool
+    restarts: bool
+
+
+appended = st.lists(readings, max_size=12)
 histories = st.lists(
-    st.tuples(
-        st.lists(readings, max_size=12), st.sampled_from(["right", "none", "all"]), st.booleans()
-    ),
-    max_size=8,
+    st.builds(Step, appended, st.booleans(), st.booleans(), st.just(False)), max_size=8
+)
+histories_with_restarts = st.lists(
+    st.builds(Step, appended, st.booleans(), st.booleans(), st.booleans()), max_size=8
 )
 
 
@@ -55,16 +67,6 @@ class Model:
 
     stands: dict[tuple[int, int], Given] = field(default_factory=dict)
     logged: list[Given] = field(default_factory=list)
-
-    def suspects(self, rows: Sequence[Given]) -> list[int]:
-        keys = set(self.stands)
-        found: list[int] = []
-        for at, row in enumerate(rows):
-            key = row[:2]
-            if key in keys:
-                found.append(at)
-            keys.add(key)
-        return found
 
     def append(self, rows: Sequence[Given]) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -78,38 +80,54 @@ class Model:
         return outcomes
 
 
-@settings(
+settled = settings(
     max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+@settled
 @given(history=histories)
 async def test_any_history_of_appends_equals_a_dict(
-    database: ReadingDatabase, history: list[tuple[list[Given], str, bool]]
+    database: ReadingDatabase, history: list[Step]
 ) -> None:
-    nodes = [await database.shared("node-a"), await database.shared("node-b")]
+    await follow(database, history)
+
+
+@settled
+@given(history=histories_with_restarts)
+async def test_any_history_of_appends_and_restarts_equals_a_dict(
+    database: ReadingDatabase, history: list[Step]
+) -> None:
+    await follow(database, history)
+
+
+async def follow(database: ReadingDatabase, history: Sequence[Step]) -> None:
+    """Take the steps on two nodes and on the model, and compare in the end."""
+    # One SQLite file has one writer; on PostgreSQL two nodes take turns.
+    names = ["node-a", "node-b" if database.kind == "postgresql" else "node-a"]
+    one, _ = [await database.shared(name) for name in names]
     # Every example works on a device of its own in the one database.
-    series = await make_series(nodes[0], SERIES, device_id=database.new_name())
-    before = {node: bounds[1] for node, bounds in (await nodes[0].log_bounds()).items()}
+    series = await make_series(one, SERIES, device_id=database.new_name())
+    before = {node: bounds[1] for node, bounds in (await one.log_bounds()).items()}
     model = Model()
 
-    for rows, guess, other_node in history:
-        # One SQLite file has one writer; on PostgreSQL two nodes take turns.
-        store = nodes[other_node and database.kind == "postgresql"]
-        placed = [row._replace(series_id=series[row.series_id].id) for row in rows]
-        guesses: dict[str, list[int]] = {
-            "right": model.suspects(placed),
-            "none": [],
-            "all": list(range(len(placed))),
-        }
-        outcomes = await append(store, placed, suspects=guesses[guess])
-        expected = model.append(placed)
-        assert list(outcomes or bytes(len(placed))) == expected
+    for step in history:
+        store = await database.shared(names[step.other_node])
+        placed = [row._replace(series_id=series[row.series_id].id) for row in step.rows]
+        outcomes = await append(store, placed)
+        assert list(outcomes or bytes(len(placed))) == model.append(placed)
+        if step.flushes:
+            await store.flush()
+        if step.restarts:
+            await database.restart(names[step.other_node])
 
-    await compare(nodes[0], series, model)
+    for name in names:
+        await compare(await database.shared(name), series, model)
     logged = [
         row
-        for batch in await nodes[0].batches_after(before, batches_max=100)
+        for batch in await (await database.shared("node-a")).batches_after(before, batches_max=100)
         for row in rows_of(batch.readings)
     ]
     assert sorted(logged, key=str) == sorted(model.logged, key=str)

@@ -115,6 +115,7 @@ async def pipeline(
             store=store,
             catalog=catalog,
             clock=clock,
+            node_id="node",
             keep_heartbeats=keep,
             consumers=[committed.append],
         ),

@@ -20,7 +20,7 @@ from fieldstation.domains.telemetry.ports import Bucket, SeriesKey, SeriesRow
 from fieldstation.domains.telemetry.schemas import Aggregate, Fill
 
 MINUTE_US = 60_000_000
-ROW = SeriesRow(1, SeriesKey("o", "d", "t", "s"), (), None, None)
+ROW = SeriesRow(1, SeriesKey("o", "d", "t", "s"), (), None)
 
 
 def bucket(minute: int, values: list[float], series_id: int = 1) -> Bucket:
@@ -105,7 +105,7 @@ def test_nothing_was_counted_in_a_gap(fill: Fill) -> None:
 
 
 def test_series_are_kept_apart() -> None:
-    other = SeriesRow(2, SeriesKey("o", "d", "t", "other"), (), None, None)
+    other = SeriesRow(2, SeriesKey("o", "d", "t", "other"), (), None)
     found = bucket_rows(
         [bucket(0, [1]), bucket(9, [2], series_id=2)],
         [ROW, other],

@@ -202,7 +202,7 @@ async def test_spellings_of_names_do_not_pile_up(tmp_path: Path) -> None:
         for n in range(100):
             name = "".join(c.upper() if n >> i & 1 else c for i, c in enumerate("abcdefg"))
             built.intake.offer(mine, incoming(1.0, sensor_type=name), protocol="http")
-        assert len(mine.by_name) <= 8
+        assert len(mine.known["http"]) <= 8
         assert len(mine.by_key) == 1
 
 

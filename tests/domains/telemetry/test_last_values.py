@@ -121,8 +121,8 @@ async def test_a_deleted_device_is_forgotten(tmp_path: Path) -> None:
     async with pipeline(tmp_path) as running:
         last_values = learning(running)
         await running.take({"sensor_type": "t", "value": 1})
-        last_values.forget(ORGANIZATION, "device")
-        last_values.forget("nobody", "nothing")
+        last_values.forget("device")
+        last_values.forget("nothing")
         assert shown(last_values) == []
         assert last_values.of_device("device") == []
         assert await last_values.flush() == 0

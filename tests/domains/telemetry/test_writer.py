@@ -50,13 +50,11 @@ class FailingStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
 
-    async def append(
-        self, readings: Columns, *, suspects: Sequence[int], refusals: Sequence[Refusal] = ()
-    ) -> Appended:
+    async def append(self, readings: Columns, *, refusals: Sequence[Refusal] = ()) -> Appended:
         self.appends += 1
         if self.failures and not self.after:
             raise self.failures.pop(0)
-        appended = await self.store.append(readings, suspects=suspects, refusals=refusals)
+        appended = await self.store.append(readings, refusals=refusals)
         if self.failures:
             raise self.failures.pop(0)
         return appended

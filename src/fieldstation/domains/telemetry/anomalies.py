@@ -19,6 +19,7 @@ RELEARN_READINGS: Final = 60
 SCORE_MAX: Final = 1e9
 VALUE_MAX: Final = 1e150
 DEVIATION_TO_SIGMA: Final = 1.2533
+USUAL_DEVIATIONS: Final = CLIP_SCALES * DEVIATION_TO_SIGMA
 RELATIVE_FLOOR: Final = 1e-3
 ABSOLUTE_FLOOR: Final = 1e-9
 
@@ -26,13 +27,14 @@ ABSOLUTE_FLOOR: Final = 1e-9
 class Detector:
     """The state of one series."""
 
-    __slots__ = ("centre", "count", "deviation", "run")
+    __slots__ = ("centre", "count", "deviation", "run", "warm")
 
     def __init__(self) -> None:
         self.centre = 0.0
         self.deviation = 0.0
         self.count = 0
         self.run = 0
+        self.warm = False  # past the warm-up and without an outlier just before
 
     def observe(self, value: float) -> float:
         """Return the score of ``value`` against what came before (0.0 while warming up), then learn
@@ -58,6 +60,7 @@ class Detector:
         scale = DEVIATION_TO_SIGMA * (max(floor, deviation))
         limit = CLIP_SCALES * scale
         if distance > limit:
+            self.warm = False
             score = distance / scale
             self.centre = centre + LEARNING_RATE * (limit if difference > 0 else -limit)
             self.deviation = deviation + LEARNING_RATE * (limit - deviation)
@@ -66,6 +69,7 @@ class Detector:
                 self.count = self.run = 0
             return min(SCORE_MAX, score)
         self.run = 0
+        self.warm = True
         self.centre = centre + LEARNING_RATE * difference
         self.deviation = deviation + LEARNING_RATE * (distance - deviation)
         return distance / scale

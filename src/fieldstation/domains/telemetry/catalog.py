@@ -1,6 +1,6 @@
 """The series this node writes to, in memory: per device, by the names its readings use."""
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 
 from fieldstation.domains.telemetry.anomalies import Detector
@@ -14,6 +14,9 @@ from fieldstation.domains.telemetry.ports import (
 
 DEVICES_MAX = 50_000
 VARIANTS_MAX = 100
+
+Spelling = tuple[str | None, str | None, str | None, str | None, str | None, object]
+"""``sensor_type``, ``reading_type``, ``sensor_id``, ``unit``, ``origin`` and no metadata."""
 
 
 class Series:
@@ -65,15 +68,19 @@ class Series:
 
 
 class DeviceSeries:
-    """The series of one device; ``by_name`` also holds the spellings that its readings used."""
+    """The series of one device.
 
-    __slots__ = ("by_key", "by_name", "device_id", "organization_id")
+    ``known`` remembers, per protocol, what the names and labels of a reading led to, however they
+    are spelled: its series and flags.
+    """
+
+    __slots__ = ("by_key", "device_id", "known", "organization_id")
 
     def __init__(self, organization_id: str, device_id: str) -> None:
         self.organization_id = organization_id
         self.device_id = device_id
         self.by_key: dict[tuple[str, str], Series] = {}
-        self.by_name: dict[tuple[str | None, str | None], Series] = {}
+        self.known: defaultdict[str, dict[Spelling, tuple[Series, int]]] = defaultdict(dict)
 
     def find_or_plan(self, sensor_type: str, sensor_id: str, *, series_max: int) -> Series | None:
         """Return the series, planned but not yet committed if it is new; None when the device has
@@ -106,6 +113,7 @@ class Catalog:
             self._devices.move_to_end(device_id)
             return found
         rows = await self._store.find_series(organization_id, device_ids=[device_id])
+        rows = await self._store.resolve_series([row.key for row in rows])
         return self._devices.get(device_id) or self._keep(organization_id, device_id, rows)
 
     def forget(self, device_id: str) -> None:

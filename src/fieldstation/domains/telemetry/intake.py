@@ -3,6 +3,8 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from typing import cast
 
 from fieldstation.core.clock import Clock
 from fieldstation.core.errors import Busy, TooLarge
@@ -27,7 +29,7 @@ from fieldstation.domains.telemetry.ports import (
 )
 
 ORGANIZATION_SHARE = 0.5
-BY_NAME_FACTOR_MAX = 4
+SPELLINGS_PER_SERIES_MAX = 4
 TIMES_MAX = 4_096
 TIMES_KEPT_US = 1_000_000
 FULL = "The intake queue is full; nothing of this was stored, send it again in a moment."
@@ -188,31 +190,56 @@ class Intake:
     def _append_all(
         self, group: Group, device: DeviceSeries, readings: Sequence[Incoming], protocol: str
     ) -> list[Rejection]:
-        """Append plain readings here, in one tight loop, and the others the careful way."""
+        """Append a body of plain numbers with known names column by column, others one by one."""
         now_us = self._clock.now_us()
-        by_name, times = device.by_name, self._read_times(now_us)
-        add_series, add_ts = group.series.append, group.ts_us.append
-        add_value, add_flags = group.value.append, group.flags.append
+        if len(readings) == 1:
+            return self._append_each(group, device, readings, protocol, now_us)
+        known, times = device.known[protocol], self._read_times(now_us)
+        values = cast(list[float], [reading.value for reading in readings])
+        try:
+            found = [
+                known[r.sensor_type, r.reading_type, r.sensor_id, r.unit, r.origin, r.metadata]
+                for r in readings
+            ]
+            instants = [times[reading.timestamp] for reading in readings]
+        except (KeyError, TypeError):  # a new name or label, or metadata
+            return self._append_each(group, device, readings, protocol, now_us)
+        if set(map(type, values)) != {float} or not isfinite(sum(values)) or not all(instants):
+            return self._append_each(group, device, readings, protocol, now_us)
+        group.series += [series for series, _ in found]
+        group.flags += [flags for _, flags in found]
+        group.ts_us += instants
+        group.value += values
+        return []
+
+    def _append_each(
+        self,
+        group: Group,
+        device: DeviceSeries,
+        readings: Sequence[Incoming],
+        protocol: str,
+        now_us: int,
+    ) -> list[Rejection]:
+        """Append plain readings here and the others the careful way."""
+        known, times = device.known[protocol], self._read_times(now_us)
         rejected: list[Rejection] = []
-        for index, reading in enumerate(readings):
-            series = by_name.get((reading.sensor_type or reading.reading_type, reading.sensor_id))
-            value, time = reading.value, reading.timestamp
-            if (
-                series is not None
-                and type(value) is float
-                and value - value == 0.0  # neither NaN nor an infinity
-                and reading.metadata is None
-            ):
-                flags = series.variant_flags.get((reading.unit, reading.origin, protocol))
-                if flags is not None:
+        for index, r in enumerate(readings):
+            value = r.value
+            if r.metadata is None and type(value) is float and isfinite(value):
+                found = known.get(
+                    (r.sensor_type, r.reading_type, r.sensor_id, r.unit, r.origin, None)
+                )
+                if found is not None:
+                    series, flags = found
+                    time = r.timestamp
                     ts_us = assign_time(series, now_us + index) if time is None else times[time]
-                    if ts_us is not None:
-                        add_series(series)
-                        add_ts(ts_us)
-                        add_value(value)
-                        add_flags(flags)
+                    if ts_us:
+                        group.series.append(series)
+                        group.ts_us.append(ts_us)
+                        group.value.append(value)
+                        group.flags.append(flags)
                         continue
-            fault = self._append_unusual(group, device, reading, now_us + index, protocol)
+            fault = self._append_unusual(group, device, r, now_us + index, protocol)
             if fault is not None:
                 rejected.append(fault._replace(index=index))
         return rejected
@@ -239,15 +266,17 @@ class Intake:
             fault = check_time(given_us, now_us)
             if fault is not None:
                 return fault
-        series = self._find_series(device, reading)
+        most = self._settings.series_per_device_max
+        sensor_type = (reading.sensor_type or reading.reading_type or "").strip().lower()
+        series = device.find_or_plan(sensor_type, reading.sensor_id or sensor_type, series_max=most)
         if series is None:
-            most = self._settings.series_per_device_max
             return Rejection(0, "too_many_series", f"A device has at most {most} series.")
         variant = Variant(reading.unit, reading.origin, protocol)
         if not series.admits(variant):
             return Rejection(
                 0, "too_many_labels", f"A series has at most {VARIANTS_MAX} units and origins."
             )
+        self._remember(device, reading, series, variant)
         append_checked(
             group,
             series,
@@ -258,16 +287,25 @@ class Intake:
         )
         return None
 
-    def _find_series(self, device: DeviceSeries, reading: Incoming) -> Series | None:
-        most = self._settings.series_per_device_max
-        name = (reading.sensor_type or reading.reading_type, reading.sensor_id)
-        sensor_type = (name[0] or "").strip().lower()
-        series = device.find_or_plan(sensor_type, name[1] or sensor_type, series_max=most)
-        if series is not None:
-            if len(device.by_name) >= most * BY_NAME_FACTOR_MAX:
-                device.by_name.clear()
-            device.by_name[name] = series
-        return series
+    def _remember(
+        self, device: DeviceSeries, reading: Incoming, series: Series, variant: Variant
+    ) -> None:
+        """Note what a reading's names and labels lead to, once its variant has a number."""
+        flags = series.variant_flags.get(variant)
+        if flags is None:
+            return
+        known = device.known[variant.source_protocol]
+        if len(known) >= self._settings.series_per_device_max * SPELLINGS_PER_SERIES_MAX:
+            known.clear()
+        spelling = (
+            reading.sensor_type,
+            reading.reading_type,
+            reading.sensor_id,
+            reading.unit,
+            reading.origin,
+            None,
+        )
+        known[spelling] = (series, flags)
 
     def _make_sure_of_room(self, organization_id: str, count: int) -> None:
         if (
@@ -292,19 +330,19 @@ class Intake:
         return self._open
 
 
-class ReadTimes(dict[int | float | str, int | None]):
+class ReadTimes(dict[int | float | str | None, int]):
     """The times of one body, each read once: the sensors of one sample share theirs.
 
-    None: not acceptable.
+    0: not acceptable, or none.
     """
 
     def __init__(self, now_us: int) -> None:
         self.now_us = now_us
 
-    def __missing__(self, time: int | float | str) -> int | None:
-        ts_us = parse_time(time)
-        if check_time(ts_us, self.now_us) is not None:
-            ts_us = None
+    def __missing__(self, time: int | float | str | None) -> int:
+        ts_us = None if time is None else parse_time(time)
+        if ts_us is None or check_time(ts_us, self.now_us) is not None:
+            ts_us = 0
         self[time] = ts_us
         return ts_us
 

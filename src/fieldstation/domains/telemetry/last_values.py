@@ -67,14 +67,15 @@ class LastValues:
         for device_id in sorted(self._devices.get(organization_id, ())):
             yield from self._by_device.get(device_id, {}).values()
 
-    def forget(self, organization_id: str, device_id: str) -> None:
+    def forget(self, device_id: str) -> None:
         """Drop a deleted device."""
         for newest in self._by_device.pop(device_id, {}).values():
             self._dirty.pop(newest.series_id, None)
-        self._devices.get(organization_id, set()).discard(device_id)
+            self._devices.get(newest.key.organization_id, set()).discard(device_id)
 
     def learn(self, committed: Committed) -> None:
-        """Take over what a commit stored."""
+        """Take over what a commit stored; what another node stored, that node will save."""
+        own = committed.node_id == self._node_id
         readings = committed.readings
         newest_position: dict[int, int] = {}
         ids, times = readings.series_id, readings.ts_us
@@ -96,8 +97,10 @@ class LastValues:
                 flags=flags,
                 detail=details.get(position, NO_DETAIL),
                 received_us=committed_us,
+                is_dirty=own,
             )
-        self._seq = committed.seq
+        if own:
+            self._seq = committed.seq
 
     async def flush(self) -> int:
         """Save what changed since the last time; return how many series that was.
@@ -128,8 +131,11 @@ class LastValues:
             raise
         return len(values)
 
-    async def rebuild(self) -> None:
-        """Load what was saved and replay what the intake log has behind it. Raises ``Busy``."""
+    async def rebuild(self) -> dict[str, int]:
+        """Load what was saved and replay what the intake log has behind it; return up to where.
+
+        Raises ``Busy``.
+        """
         saved, cursor = await self._store.load_last_values()
         found = {
             value.series_id: (value, Detail(value.text, value.metadata, value.score))
@@ -159,6 +165,7 @@ class LastValues:
         unchanged = {value.series_id for value in saved if found[value.series_id][0] is value}
         self._dirty = {n: newest for n, newest in self._dirty.items() if n not in unchanged}
         self._seq = max(self._seq, position.get(self._node_id, 0))
+        return position
 
     async def _adopt(self, found: dict[int, tuple[LastValue, Detail]]) -> None:
         ids = list(found)
@@ -187,6 +194,7 @@ class LastValues:
         flags: int,
         detail: Detail,
         received_us: int,
+        is_dirty: bool = True,
     ) -> None:
         """Take a reading over if it is the newest; in place, because this happens for each one."""
         series = self._by_device.get(key.device_id)
@@ -204,4 +212,5 @@ class LastValues:
             known.received_us = received_us
         else:
             return
-        self._dirty[series_id] = known
+        if is_dirty:
+            self._dirty[series_id] = known

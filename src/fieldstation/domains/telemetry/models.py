@@ -1,7 +1,7 @@
 """The tables of the telemetry database, as SQLAlchemy Core tables on ``telemetry_metadata``.
 
-Instants are BIGINT microseconds since the epoch; ``minute`` is ``ts // 60_000_000`` and ``hour`` is
-``minute // 60``. Nothing here refers to the station database, and no statement joins the two.
+Instants are BIGINT microseconds since the epoch and ``hour`` is ``ts // 3_600_000_000``. Nothing
+here refers to the station database, and no statement joins the two.
 """
 
 from sqlalchemy import (
@@ -65,54 +65,64 @@ series_hour = Table(
     sqlite_with_rowid=False,
 )
 
-# The two INTEGER columns stand together: PostgreSQL then pads nothing and a row takes 32 bytes, not
-# 40.
-reading = Table(
-    "reading",
+# Up to 8,192 readings of one series within one hour; ``store.chunks`` says what ``data`` holds.
+# Rows stand in the order in which they were written, and are found by the key.
+chunk = Table(
+    "chunk",
     telemetry_metadata,
-    Column("minute", Integer, nullable=False),
+    Column("hour", Integer, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("series_id", BigInteger, nullable=False),
+    Column("start_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("hour", "series_id", "start_us"),
+)
+
+# What only some readings have; value and flags stand in their chunk as well.
+reading_detail = Table(
+    "reading_detail",
+    telemetry_metadata,
+    Column("hour", Integer, nullable=False),
     Column("flags", Integer, nullable=False),
     Column("series_id", BigInteger, nullable=False),
     Column("ts", BigInteger, nullable=False),
     Column("value", Double, nullable=False),
-    PrimaryKeyConstraint("minute", "series_id", "ts"),
+    Column("text", Text),
+    Column("metadata", LargeBinary),
+    Column("score", Double),
+    PrimaryKeyConstraint("hour", "series_id", "ts"),
     sqlite_with_rowid=False,
 )
 
 # Anomalies are rare, so finding them by series costs the intake next to nothing.
 IS_ANOMALY = f"(flags & {FLAG_ANOMALY}) <> 0"
 Index(
-    "ix_reading_anomaly",
-    reading.c.series_id,
-    reading.c.ts,
+    "ix_reading_detail_anomaly",
+    reading_detail.c.series_id,
+    reading_detail.c.ts,
     sqlite_where=text(IS_ANOMALY),
     postgresql_where=text(IS_ANOMALY),
 )
 
-reading_detail = Table(
-    "reading_detail",
-    telemetry_metadata,
-    Column("minute", Integer, nullable=False),
-    Column("series_id", BigInteger, nullable=False),
-    Column("ts", BigInteger, nullable=False),
-    Column("text", Text),
-    Column("metadata", LargeBinary),
-    Column("score", Double),
-    PrimaryKeyConstraint("minute", "series_id", "ts"),
-    sqlite_with_rowid=False,
-)
-
-# ``accepted_total`` runs on from entry to entry: with the newest one kept, counting readings costs
-# nothing.
+# One row per group commit: what makes readings durable. ``id`` numbers the entries of all nodes in
+# the order of their commits, ``seq`` those of one node. ``accepted_total`` runs on from entry to
+# entry: with the newest one kept, counting readings costs nothing.
 intake_batch = Table(
     "intake_batch",
     telemetry_metadata,
+    Column(
+        "id",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
     Column("node_id", String(NODE_ID_LENGTH), nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("committed_at", BigInteger, nullable=False),
     Column("accepted_total", BigInteger, nullable=False),
     Column("readings", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("node_id", "seq"),
+    UniqueConstraint("node_id", "seq"),
 )
 
 last_value = Table(

@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from fieldstation.domains.telemetry import service
 from fieldstation.domains.telemetry.last_values import LastValues
 from fieldstation.domains.telemetry.ports import Order, ReadingStore
-from fieldstation.domains.telemetry.schemas import Fill, SortOrder
+from fieldstation.domains.telemetry.schemas import DEVICE_ID, Fill, SortOrder
 from fieldstation.domains.telemetry.service import (
     BucketRequest,
     ReadingFilter,
@@ -21,9 +21,25 @@ from fieldstation.web.instants import NO_NUL
 Name = Annotated[str, StringConstraints(pattern=NO_NUL, max_length=100)]
 Names = Annotated[list[Name] | None, Query(max_length=100)]
 Instant = Annotated[
-    str | None, Query(max_length=40, description="RFC 3339, or epoch s, ms, µs, ns by magnitude.")
+    str | None,
+    Query(
+        max_length=40,
+        description="RFC 3339, or epoch s, ms, µs, ns by magnitude.",
+        examples=["2026-05-01T00:00:00Z"],
+    ),
 ]
-Flagged = Annotated[bool | None, Query(description="Only readings flagged as anomalies.")]
+SensorTypes = Annotated[
+    Names, Query(description="Only this type; repeatable.", examples=[["temperature"]])
+]
+ReadingTypes = Annotated[
+    Names, Query(description="Another name of `sensor_type`.", examples=[["temperature"]])
+]
+SensorIds = Annotated[
+    Names, Query(description="Only this sensor; repeatable.", examples=[["bme280-1"]])
+]
+Flagged = Annotated[
+    bool | None, Query(description="Only readings flagged as anomalies.", examples=[True])
+]
 
 
 async def the_store(connection: HTTPConnection) -> ReadingStore:
@@ -36,10 +52,12 @@ async def the_last_values(connection: HTTPConnection) -> LastValues:
 
 async def query_filter(
     *,
-    device_id: Annotated[Names, Query(description="Repeatable.")] = None,
-    sensor_type: Annotated[Names, Query(description="Repeatable.")] = None,
-    reading_type: Annotated[Names, Query(description="Another name of `sensor_type`.")] = None,
-    sensor_id: Annotated[Names, Query(description="Repeatable.")] = None,
+    device_id: Annotated[
+        Names, Query(description="Only this device; repeatable.", examples=[[DEVICE_ID]])
+    ] = None,
+    sensor_type: SensorTypes = None,
+    reading_type: ReadingTypes = None,
+    sensor_id: SensorIds = None,
     start: Instant = None,
     end: Instant = None,
     anomaly: Flagged = None,
@@ -58,9 +76,9 @@ async def query_filter(
 async def device_filter(
     *,
     device_id: str,
-    sensor_type: Annotated[Names, Query(description="Repeatable.")] = None,
-    reading_type: Annotated[Names, Query(description="Another name of `sensor_type`.")] = None,
-    sensor_id: Annotated[Names, Query(description="Repeatable.")] = None,
+    sensor_type: SensorTypes = None,
+    reading_type: ReadingTypes = None,
+    sensor_id: SensorIds = None,
     start: Instant = None,
     end: Instant = None,
     anomaly: Flagged = None,
@@ -82,7 +100,12 @@ async def reading_page(
         int, Query(ge=1, le=service.READINGS_PAGE_MAX, description="Readings on this page.")
     ] = service.READINGS_PAGE_DEFAULT,
     cursor: Annotated[
-        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
+        str | None,
+        Query(
+            max_length=200,
+            description="`next_cursor` of the page before.",
+            examples=["2a-642f1c8a3c1c0"],
+        ),
     ] = None,
 ) -> ReadingPage:
     oldest_first = order is SortOrder.ASC
@@ -97,7 +120,11 @@ async def bucket_request(
     clock: TheClock,
     interval: Annotated[
         str | None,
-        Query(max_length=10, description="Answer with buckets: `30s`, `5m`, `1h`, `1d`, `1w`."),
+        Query(
+            max_length=10,
+            description="Answer with buckets: `30s`, `5m`, `1h`, `1d`, `1w`.",
+            examples=["1h"],
+        ),
     ] = None,
     aggregate: Annotated[
         str,

@@ -1,23 +1,26 @@
-"""Reads what devices send: JSON bodies into ``Incoming`` readings, the unreadable ones told apart
-one by one."""
+"""Reads what devices send: JSON, MessagePack and CBOR bodies into ``Incoming`` readings, the
+unreadable ones told apart one by one."""
 
 import json
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
+from io import BytesIO
 from typing import Any, NamedTuple
 
+import cbor2
 import msgspec
 
 from fieldstation.core.clock import instant_to_us
 from fieldstation.core.errors import Invalid, Malformed, TooLarge
 from fieldstation.core.limits import JSON_DEPTH_MAX
+from fieldstation.domains.telemetry.schemas import SENSOR_TYPE_CHARACTERS_MAX, TEXT_BYTES_MAX
 from fieldstation.web.bodies import depth_of, is_storable, texts_of
 
 METADATA_BYTES_MAX = 4096
-TEXT_BYTES_MAX = 1024
 LABEL_CHARACTERS_MAX = 20
-SENSOR_TYPE_CHARACTERS_MAX = 50
 SENSOR_ID_CHARACTERS_MAX = 100
 EARLIEST_US = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 AHEAD_US_MAX = 86_400 * 1_000_000
@@ -69,15 +72,50 @@ decode_single = msgspec.json.Decoder(Incoming).decode
 
 
 def decode_readings(body: bytes) -> Decoded:
-    """Decode ``{"readings": […]}``, a bare list or a single reading.
+    """Decode ``{"readings": […]}``, a bare list or a single reading, in JSON.
 
     Unknown fields of a reading move into its metadata. Raises ``Malformed`` for what is not JSON
     and ``Invalid`` for JSON that holds no readings.
     """
     try:
         return Decoded(decode_strictly(body), None, [])
+    except RecursionError as error:
+        raise too_deep("JSON") from error
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return decode_leniently(body)
+        return sort_out(parse_json(body))
+
+
+def decode_msgpack(body: bytes) -> Decoded:
+    """As ``decode_readings``, in MessagePack."""
+    try:
+        return take_content(msgspec.msgpack.decode(body))
+    except RecursionError as error:
+        raise too_deep("MessagePack") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed("The body is not valid MessagePack.") from error
+
+
+def decode_cbor(body: bytes) -> Decoded:
+    """As ``decode_readings``, in CBOR; of its tags, dates and decimal numbers are understood."""
+    stream = BytesIO(body)
+    try:
+        content = cbor2.load(stream, max_depth=JSON_DEPTH_MAX, strict_hashable_types=True)
+    except (cbor2.CBORError, ValueError, OverflowError, TypeError) as error:
+        if "depth" in str(error):
+            raise too_deep("CBOR") from error
+        raise Malformed("The body is not valid CBOR.") from error
+    if stream.tell() != len(body):
+        raise Malformed("The body is not valid CBOR: something stands behind its end.")
+    return take_content(content)
+
+
+def take_content(content: Any) -> Decoded:
+    """Return the readings of decoded content, quickly where all are plain."""
+    items = content.get("readings", [content]) if isinstance(content, dict) else content
+    try:
+        return Decoded(msgspec.convert(items, list[Incoming]), None, [])
+    except (msgspec.ValidationError, OverflowError):
+        return sort_out(content)
 
 
 def check_count(decoded: Decoded, *, count_max: int) -> None:
@@ -99,9 +137,8 @@ def decode_strictly(body: bytes) -> list[Incoming]:
     return [decode_single(body)]
 
 
-def decode_leniently(body: bytes) -> Decoded:
-    """Take a body apart whose readings are not all plain; slower, and tells each fault."""
-    content = parse_json(body)
+def sort_out(content: Any) -> Decoded:
+    """Take content apart whose readings are not all plain; slower, and tells each fault."""
     items = content.get("readings", [content]) if isinstance(content, dict) else content
     if not isinstance(items, list):
         raise Invalid(
@@ -127,11 +164,15 @@ def parse_json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except RecursionError as error:
-        raise Malformed(
-            f"The JSON is nested deeper than {JSON_DEPTH_MAX} levels.", code="too_deep"
-        ) from error
+        raise too_deep("JSON") from error
     except ValueError as error:
         raise Malformed("The body is not valid JSON.") from error
+
+
+def too_deep(encoding: str) -> Malformed:
+    return Malformed(
+        f"The {encoding} is nested deeper than {JSON_DEPTH_MAX} levels.", code="too_deep"
+    )
 
 
 def read_item(item: Any) -> Incoming | tuple[str, str]:
@@ -143,14 +184,22 @@ def read_item(item: Any) -> Incoming | tuple[str, str]:
     known = {name: content for name, content in item.items() if name in FIELDS}
     unknown = {name: content for name, content in item.items() if name not in FIELDS}
     if unknown:
-        metadata = known.get("metadata")
-        known["metadata"] = {**unknown, **(metadata if isinstance(metadata, dict) else {})}
+        metadata = known.get("metadata") or {}
+        known["metadata"] = {**unknown, **metadata} if isinstance(metadata, dict) else metadata
+    known = {name: as_json_has_it(content) for name, content in known.items()}
     if not isinstance(known["value"], bool | int | float | str):
         return "invalid_value", "value: send a number, true, false or a text."
     try:
         return msgspec.convert(known, Incoming)
     except (msgspec.ValidationError, OverflowError) as error:
         return "invalid_reading", str(error)
+
+
+def as_json_has_it(content: Any) -> Any:
+    """Return what CBOR has types of its own for as JSON would write it."""
+    if isinstance(content, datetime):
+        return content.isoformat()
+    return float(content) if isinstance(content, Decimal | Fraction) else content
 
 
 def check_value(value: Value) -> Rejection | None:
@@ -237,7 +286,10 @@ def encode_metadata(metadata: dict[str, Any]) -> bytes | Rejection:
         return Rejection(0, "too_deep", f"metadata: at most {JSON_DEPTH_MAX} levels.")
     if not all(map(is_storable, texts_of(metadata))):
         return Rejection(0, "metadata_invalid", "metadata: no NUL characters, no half surrogates.")
-    encoded = msgspec.json.encode(metadata)
+    try:
+        encoded = msgspec.json.encode(metadata)
+    except (TypeError, ValueError, OverflowError) as error:
+        return Rejection(0, "metadata_invalid", f"metadata: {error}")
     if len(encoded) > METADATA_BYTES_MAX:
         return Rejection(0, "metadata_too_large", f"metadata: at most {METADATA_BYTES_MAX} bytes.")
     return encoded

@@ -5,7 +5,7 @@ Units: every ``*_us`` is microseconds since 1970-01-01T00:00Z; intervals of time
 with one key.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -51,15 +51,14 @@ class Variant(NamedTuple):
 class SeriesRow:
     """One stored series with every variant it ever had (``variants[number]``).
 
-    Every reading lies in ``[first_us, last_us]``, which are rounded outwards to whole hours
-    (``None``: there is none); only ``resolve_series`` takes the time to find the exact ``last_us``.
+    ``last_us`` is the instant of its newest reading (``None``: it has none); only
+    ``resolve_series`` looks it up.
     """
 
     id: int
     key: SeriesKey
     variants: tuple[Variant, ...]
-    first_us: int | None
-    last_us: int | None
+    last_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,19 +220,25 @@ class ReadingStore(Protocol):
         """Return each variant's number within its series, creating what is missing, committed."""
         ...
 
-    async def append(
-        self, readings: Columns, *, suspects: Sequence[int], refusals: Sequence[Refusal] = ()
-    ) -> Appended:
+    async def append(self, readings: Columns, *, refusals: Sequence[Refusal] = ()) -> Appended:
         """Commit one batch with its intake-log entry, durably; say what became of each reading.
 
-        ``suspects`` are the positions that may already exist (not newer than their series' newest
-        reading, or repeated inside this batch); the store may insert all others without looking,
-        but a wrong guess must still never store a key twice. The first reading with a key stands:
-        the same value again (and the same text and kind) is a ``DUPLICATE``, another one a
-        ``CONFLICT``. The log entry holds the accepted readings only; a batch that accepts nothing
-        leaves none, and its ``seq`` is that of the node's newest entry. A reading with details is
-        flagged ``FLAG_DETAIL`` by the store.
+        The first reading with a key stands, on whichever node: the same value again (and the same
+        text and kind) is a ``DUPLICATE``, another one a ``CONFLICT``. The log entry holds the
+        accepted readings only; a batch that accepts nothing leaves none, and its ``seq`` is that of
+        the node's newest entry. A reading with details is flagged ``FLAG_DETAIL`` by the store.
         """
+        ...
+
+    async def flush_due(self) -> None:
+        """Move readings from the log to where they stay, if enough came together or time passed.
+
+        What is asked and answered is the same before and after. Call about once a second.
+        """
+        ...
+
+    async def flush(self) -> None:
+        """Move all of them, at a stop: the next start has less to read."""
         ...
 
     async def find_series(
@@ -301,11 +306,24 @@ class ReadingStore(Protocol):
         ...
 
     async def batches_after(
-        self, cursor: Mapping[str, int], *, batches_max: int = 256
+        self,
+        cursor: Mapping[str, int],
+        *,
+        batches_max: int = 256,
+        until: Mapping[str, int] | None = None,
     ) -> list[LoggedBatch]:
         """Return logged batches behind the cursor, in commit order per node.
 
-        A node that the cursor does not name starts from its first.
+        A node that the cursor does not name starts from its first. With ``until`` none behind that
+        cursor, and none of nodes that it does not name.
+        """
+        ...
+
+    def follow_others(self, after: Mapping[str, int]) -> AsyncGenerator[list[LoggedBatch], None]:
+        """Yield what other nodes committed behind a cursor, and then what they commit, forever.
+
+        In commit order per node, each batch once, normally within milliseconds of its commit. A
+        store that no other node can write to waits until it is cancelled.
         """
         ...
 

@@ -1,10 +1,12 @@
 """Readings over HTTP: taking them in, and asking for them."""
 
-from fastapi import APIRouter, Request, Response
+from collections.abc import Callable
+
+from fastapi import APIRouter, Depends, Request, Response
 
 from fieldstation.domains.devices import service as devices
 from fieldstation.domains.telemetry import service
-from fieldstation.domains.telemetry.access import Reader, sender_of
+from fieldstation.domains.telemetry.access import Reader, documented_sender, sender_of
 from fieldstation.domains.telemetry.parameters import (
     Bucketing,
     DeviceFilter,
@@ -13,22 +15,33 @@ from fieldstation.domains.telemetry.parameters import (
     QueryFilter,
     Store,
 )
-from fieldstation.domains.telemetry.payloads import decode_readings
+from fieldstation.domains.telemetry.payloads import (
+    Decoded,
+    decode_cbor,
+    decode_msgpack,
+    decode_readings,
+)
 from fieldstation.domains.telemetry.rendering import encode
 from fieldstation.domains.telemetry.schemas import (
     IntakeResult,
     LatestReadings,
     ReadingList,
-    ReadingsCreate,
     RefusalRead,
     StatsList,
 )
 from fieldstation.web.bodies import decode_body
 from fieldstation.web.dependencies import ReadDb
+from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.hot_route import HotRoute
 from fieldstation.web.pagination import Listed, Page
 
 JSON = "application/json"
+DECODERS = {
+    "application/cbor": decode_cbor,
+    "application/msgpack": decode_msgpack,
+    "application/vnd.msgpack": decode_msgpack,
+    "application/x-msgpack": decode_msgpack,
+}
 
 intake_router = APIRouter(route_class=HotRoute, tags=["Telemetry"])
 router = APIRouter(tags=["Telemetry"])
@@ -39,32 +52,19 @@ router = APIRouter(tags=["Telemetry"])
     status_code=201,
     response_model=IntakeResult,
     summary="Send readings",
-    openapi_extra={
-        "security": [{"bearerAuth": []}],
-        "parameters": [
-            {
-                "name": "device_id",
-                "in": "path",
-                "required": True,
-                "schema": {"type": "string"},
-                "description": "The device that measured.",
-            }
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {JSON: {"schema": ReadingsCreate.model_json_schema()}},
-        },
-    },
+    dependencies=[Depends(documented_sender)],
+    responses=refuses(service.no_valid_readings(1, [service.FUTURE_READING])),
 )
 async def send_readings(request: Request) -> Response:
     """Store readings of a device; answered only after they are committed to disk.
 
     Valid readings are stored even if others of the batch are rejected. The same reading again is a
-    duplicate.
+    duplicate. Besides JSON, bodies may be CBOR (`application/cbor`) or MessagePack
+    (`application/msgpack`), and compressed with gzip, deflate or zstd.
     """
     device_id = request.path_params["device_id"]
     organization_id = await sender_of(request, device_id)
-    decoded = await decode_body(request, decode_readings)
+    decoded = await decode_body(request, decoder_for(request))
     state = request.app.state
     result = await state.intake_door.take(
         decoded, organization_id=organization_id, device_id=device_id, protocol="http"
@@ -73,7 +73,17 @@ async def send_readings(request: Request) -> Response:
     return Response(encode(result), status_code=201, media_type=JSON)
 
 
-@router.get("/devices/{device_id}/readings", response_model=ReadingList)
+def decoder_for(request: Request) -> Callable[[bytes], Decoded]:
+    """Choose by ``Content-Type``; whatever is neither CBOR nor MessagePack is read as JSON."""
+    content_type = request.headers.get("content-type", JSON).partition(";")[0]
+    return DECODERS.get(content_type.strip().lower(), decode_readings)
+
+
+@router.get(
+    "/devices/{device_id}/readings",
+    response_model=ReadingList,
+    summary="Read a device's readings",
+)
 async def read_device_readings(
     *,
     device_id: str,
@@ -90,7 +100,11 @@ async def read_device_readings(
     return Response(encode(content), media_type=JSON)
 
 
-@router.get("/devices/{device_id}/readings/latest", response_model=LatestReadings)
+@router.get(
+    "/devices/{device_id}/readings/latest",
+    response_model=LatestReadings,
+    summary="Read a device's newest readings",
+)
 async def read_latest(
     device_id: str, caller: Reader, db: ReadDb, last_values: Latest, wanted: DeviceFilter
 ) -> Response:
@@ -100,7 +114,11 @@ async def read_latest(
     return Response(encode({"items": items}), media_type=JSON)
 
 
-@router.get("/devices/{device_id}/readings/stats", response_model=StatsList)
+@router.get(
+    "/devices/{device_id}/readings/stats",
+    response_model=StatsList,
+    summary="Read a device's statistics",
+)
 async def read_stats(
     device_id: str, caller: Reader, db: ReadDb, store: Store, wanted: DeviceFilter
 ) -> Response:
@@ -110,7 +128,7 @@ async def read_stats(
     return Response(encode({"items": items}), media_type=JSON)
 
 
-@router.get("/readings", response_model=ReadingList)
+@router.get("/readings", response_model=ReadingList, summary="Read readings across devices")
 async def read_readings(
     caller: Reader, store: Store, wanted: QueryFilter, paging: Paging, bucketing: Bucketing
 ) -> Response:
@@ -119,21 +137,23 @@ async def read_readings(
     return Response(encode(content), media_type=JSON)
 
 
-@router.get("/readings/latest", response_model=LatestReadings)
+@router.get(
+    "/readings/latest", response_model=LatestReadings, summary="Read newest readings across devices"
+)
 async def read_latest_across(caller: Reader, last_values: Latest, wanted: QueryFilter) -> Response:
     """Return the newest reading of every series across devices, from memory."""
     items = service.list_latest(last_values, caller.scope, wanted)
     return Response(encode({"items": items}), media_type=JSON)
 
 
-@router.get("/readings/stats", response_model=StatsList)
+@router.get("/readings/stats", response_model=StatsList, summary="Read statistics across devices")
 async def read_stats_across(caller: Reader, store: Store, wanted: QueryFilter) -> Response:
     """Return statistics of every series across devices over a period."""
     items = await service.list_stats(store, caller.scope, wanted)
     return Response(encode({"items": items}), media_type=JSON)
 
 
-@router.get("/devices/{device_id}/refusals")
+@router.get("/devices/{device_id}/refusals", summary="List refused messages")
 async def read_refusals(
     device_id: str, caller: Reader, db: ReadDb, store: Store, page: Page
 ) -> Listed[RefusalRead]:

@@ -2,46 +2,131 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from fieldstation.web.bodies import is_storable
+from fieldstation.web.docs.examples import examples
+
+SENSOR_TYPE_CHARACTERS_MAX = 50
+TEXT_BYTES_MAX = 1024
+DEVICE_ID = "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a20"
+
+
+def printable(text: str) -> str:
+    """Refuse control characters and such."""
+    if not text.isprintable():
+        raise ValueError("no control characters")
+    return text
+
+
+def stored_type(text: str) -> str:
+    """Check a type in the form in which it is stored."""
+    name = text.strip().lower()
+    if not name or len(name) > SENSOR_TYPE_CHARACTERS_MAX:
+        raise ValueError(f"1 to {SENSOR_TYPE_CHARACTERS_MAX} characters")
+    return printable(name)
+
+
+def storable_text(value: str) -> str:
+    """Refuse texts that cannot be stored."""
+    if not is_storable(value) or len(value.encode()) > TEXT_BYTES_MAX:
+        raise ValueError(f"at most {TEXT_BYTES_MAX} bytes, no NUL characters, no half surrogates")
+    return value
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+SensorType = Annotated[str, AfterValidator(stored_type)]
+Label = Annotated[str, AfterValidator(printable)]
 
 
 class ReadingCreate(BaseModel):
-    """One reading as a device sends it; unknown fields are kept in ``metadata``."""
+    """One reading as a device sends it; unknown fields are kept in ``metadata``.
 
-    model_config = ConfigDict(extra="allow")
+    It describes what ``payloads.Incoming`` decodes; a test holds the two together.
+    """
 
-    sensor_type: str = Field(
-        max_length=50, description="What is measured; lower-cased.", examples=["temperature"]
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    sensor_type: SensorType | None = Field(
+        default=None,
+        description="What is measured; lower-cased. Required, unless `reading_type` is there.",
+        examples=["temperature"],
+        json_schema_extra={"maxLength": SENSOR_TYPE_CHARACTERS_MAX},
     )
-    value: float | bool | str = Field(
+    reading_type: SensorType | None = Field(
+        default=None,
+        description="Another name of `sensor_type`.",
+        examples=["temperature"],
+        json_schema_extra={"maxLength": SENSOR_TYPE_CHARACTERS_MAX},
+    )
+    value: Finite | bool | Annotated[str, AfterValidator(storable_text)] = Field(
         description="A finite number, a boolean, or a text of at most 1 KiB.", examples=[21.5]
     )
-    unit: str | None = Field(default=None, max_length=20, description="Unit.", examples=["°C"])
-    sensor_id: str | None = Field(
+    unit: Label | None = Field(default=None, max_length=20, description="Unit.", examples=["°C"])
+    sensor_id: Label | None = Field(
         default=None,
         max_length=100,
         description="Which sensor of that type; the type itself if left out.",
         examples=["bme280-1"],
     )
-    timestamp: datetime | float | None = Field(
+    timestamp: float | str | None = Field(
         default=None,
         description="RFC 3339, or epoch s, ms, µs, ns by magnitude; else the time of receipt.",
         examples=["2026-05-01T12:00:00Z"],
     )
-    origin: str | None = Field(
+    origin: Label | None = Field(
         default=None, max_length=20, description="Where it comes from.", examples=["edge"]
     )
     metadata: dict[str, Any] | None = Field(
         default=None, description="Anything else, at most 4 KiB.", examples=[{"raw": 2150}]
     )
 
+    @model_validator(mode="after")
+    def has_a_type(self) -> "ReadingCreate":
+        if not (self.sensor_type or self.reading_type):
+            raise ValueError("every reading needs a sensor_type")
+        return self
+
 
 class ReadingsCreate(BaseModel):
     """A batch of readings; a bare list or a single reading is taken as well."""
 
-    readings: list[ReadingCreate] = Field(max_length=10_000, description="At most 10,000.")
+    model_config = ConfigDict(
+        json_schema_extra=examples(
+            one_reading={"readings": [{"sensor_type": "temperature", "value": 21.5, "unit": "°C"}]},
+            several_sensors={
+                "readings": [
+                    {
+                        "sensor_type": "temperature",
+                        "value": 21.5,
+                        "unit": "°C",
+                        "sensor_id": "bme280-1",
+                        "timestamp": "2026-05-01T12:00:00Z",
+                    },
+                    {"sensor_type": "humidity", "value": 48, "unit": "%", "timestamp": 1777636800},
+                    {"sensor_type": "door", "value": True, "timestamp": 1777636800125},
+                ]
+            },
+            with_metadata={
+                "readings": [
+                    {
+                        "sensor_type": "soil",
+                        "value": "dry",
+                        "origin": "edge",
+                        "metadata": {"raw": 2150},
+                    }
+                ]
+            },
+        ),
+    )
+
+    readings: list[ReadingCreate] = Field(
+        max_length=10_000,
+        description="At most 10,000.",
+        examples=[[{"sensor_type": "temperature", "value": 21.5, "unit": "°C"}]],
+    )
 
 
 class RejectedReading(BaseModel):
@@ -49,7 +134,10 @@ class RejectedReading(BaseModel):
 
     index: int = Field(description="Its position in the body.", examples=[3])
     error: str = Field(description="Machine-readable.", examples=["timestamp_in_future"])
-    detail: str = Field(description="What to do about it.")
+    detail: str = Field(
+        description="What to do about it.",
+        examples=["timestamp: more than one day ahead; set the clock."],
+    )
 
 
 class IntakeResult(BaseModel):
@@ -57,31 +145,41 @@ class IntakeResult(BaseModel):
 
     accepted: int = Field(description="Stored now.", examples=[2])
     duplicates: int = Field(description="Stored before, with the same value.", examples=[0])
-    rejected: list[RejectedReading] = Field(description="Not stored, each with its reason.")
+    rejected: list[RejectedReading] = Field(
+        description="Not stored, each with its reason.", examples=[[]]
+    )
 
 
 class ReadingRead(BaseModel):
     """A stored reading."""
 
     id: str = Field(description="Opaque.", examples=["2a-642f1c8a3c1c0"])
-    timestamp: datetime = Field(description="When it was measured.")
-    device_id: str = Field(description="Who measured it.")
+    timestamp: datetime = Field(
+        description="When it was measured.", examples=["2026-05-01T12:00:00Z"]
+    )
+    device_id: str = Field(description="Who measured it.", examples=[DEVICE_ID])
     sensor_type: str = Field(description="What was measured.", examples=["temperature"])
     sensor_id: str = Field(description="Which sensor.", examples=["bme280-1"])
     value: float | bool | str = Field(description="The value.", examples=[21.5])
     unit: str | None = Field(description="Its unit.", examples=["°C"])
-    origin: str | None = Field(description="Where it comes from.")
+    origin: str | None = Field(description="Where it comes from.", examples=["edge"])
     source_protocol: str = Field(description="By which door it came.", examples=["mqtt"])
-    anomaly: bool = Field(description="Whether it did not fit its series.")
-    anomaly_score: float | None = Field(description="By how many scales, when flagged.")
-    metadata: dict[str, Any] | None = Field(description="What else the device said.")
+    anomaly: bool = Field(description="Whether it did not fit its series.", examples=[False])
+    anomaly_score: float | None = Field(
+        description="By how many scales, when flagged.", examples=[None]
+    )
+    metadata: dict[str, Any] | None = Field(
+        description="What else the device said.", examples=[{"raw": 2150}]
+    )
 
 
 class ReadingList(BaseModel):
     """One page of readings."""
 
     items: list[ReadingRead] = Field(description="The readings.")
-    next_cursor: str | None = Field(description="Pass as `cursor`; null on the last page.")
+    next_cursor: str | None = Field(
+        description="Pass as `cursor`; null on the last page.", examples=[None]
+    )
 
 
 class LatestReadings(BaseModel):
@@ -93,7 +191,7 @@ class LatestReadings(BaseModel):
 class StatsRead(BaseModel):
     """Statistics of one series over a period; text values are skipped."""
 
-    device_id: str = Field(description="Who measured it.")
+    device_id: str = Field(description="Who measured it.", examples=[DEVICE_ID])
     sensor_type: str = Field(description="What was measured.", examples=["temperature"])
     sensor_id: str = Field(description="Which sensor.", examples=["bme280-1"])
     count: int = Field(description="Readings in the period.", examples=[1440])
@@ -105,8 +203,12 @@ class StatsRead(BaseModel):
     last: float = Field(description="The newest value.", examples=[21.5])
     p50: float = Field(description="Median.", examples=[21.2])
     p95: float = Field(description="95th percentile.", examples=[23.8])
-    start: datetime = Field(description="Time of the oldest reading.")
-    end: datetime = Field(description="Time of the newest reading.")
+    start: datetime = Field(
+        description="Time of the oldest reading.", examples=["2026-05-01T00:00:00Z"]
+    )
+    end: datetime = Field(
+        description="Time of the newest reading.", examples=["2026-05-01T23:59:00Z"]
+    )
 
 
 class StatsList(BaseModel):
@@ -118,12 +220,20 @@ class StatsList(BaseModel):
 class RefusalRead(BaseModel):
     """A message that was acknowledged but could not be stored, with its reason."""
 
-    id: str = Field(description="UUIDv7.")
-    received_at: datetime = Field(description="When it came.")
-    topic: str = Field(description="Where it was sent to.")
-    payload: str = Field(description="What was sent, cut to 4 KiB; not UTF-8: escaped.")
+    id: str = Field(description="UUIDv7.", examples=["0198c0de-7a3b-7c11-9b51-3f5a6f2f6a40"])
+    received_at: datetime = Field(description="When it came.", examples=["2026-05-01T12:00:00Z"])
+    topic: str = Field(
+        description="Where it was sent to.", examples=[f"devices/{DEVICE_ID}/readings"]
+    )
+    payload: str = Field(
+        description="What was sent, cut to 4 KiB; not UTF-8: escaped.",
+        examples=['{"sensor_type": "temperature", "value": NaN}'],
+    )
     error: str = Field(description="Machine-readable.", examples=["not_finite"])
-    detail: str = Field(description="What to do about it.")
+    detail: str = Field(
+        description="What to do about it.",
+        examples=["value: NaN and infinities are not readings."],
+    )
 
 
 class Aggregate(StrEnum):

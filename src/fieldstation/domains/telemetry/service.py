@@ -99,21 +99,33 @@ class IntakeDoor:
         ]
         if not taken:
             if faults:
-                raise Invalid(
-                    f"None of the {count} readings can be stored: {faults[0]['detail']}",
-                    code="no_valid_readings",
-                    members={"accepted": 0, "duplicates": 0, "rejected": faults},
-                )
+                raise no_valid_readings(count, faults)
             return {"accepted": 0, "duplicates": 0, "rejected": []}
         outcomes = await self.intake.wait_for(start, taken)
         return summary(outcomes, decoded, faults)
 
 
+FUTURE_READING = {
+    "index": 0,
+    "error": "timestamp_in_future",
+    "detail": "timestamp: more than one day ahead; set the clock.",
+}
+
+
+def no_valid_readings(count: int, faults: list[dict[str, Any]]) -> Invalid:
+    return Invalid(
+        f"None of the {count} readings can be stored: {faults[0]['detail']}",
+        code="no_valid_readings",
+        members={"accepted": 0, "duplicates": 0, "rejected": faults},
+    )
+
+
 def summary(outcomes: bytes, decoded: Decoded, faults: list[dict[str, Any]]) -> dict[str, Any]:
     """Count outcomes; name the readings whose key another value has."""
     accepted = outcomes.count(Outcome.ACCEPTED)
-    if accepted == len(outcomes):
-        return {"accepted": accepted, "duplicates": 0, "rejected": faults}
+    duplicates = outcomes.count(Outcome.DUPLICATE)
+    if accepted + duplicates == len(outcomes):
+        return {"accepted": accepted, "duplicates": duplicates, "rejected": faults}
     refused = {fault["index"] for fault in faults}
     everything = range(len(decoded.readings) + len(decoded.rejected))
     taken = [index for index in everything if index not in refused]
@@ -128,7 +140,7 @@ def summary(outcomes: bytes, decoded: Decoded, faults: list[dict[str, Any]]) -> 
     ]
     return {
         "accepted": accepted,
-        "duplicates": outcomes.count(Outcome.DUPLICATE),
+        "duplicates": duplicates,
         "rejected": sorted((*faults, *conflicts), key=lambda fault: fault["index"]),
     }
 

@@ -4,13 +4,18 @@ anybody told."""
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 import structlog
 
 from fieldstation.core.clock import Clock
 from fieldstation.core.errors import Busy, StationError
 from fieldstation.core.ids import new_id
-from fieldstation.domains.telemetry.anomalies import FLAG_SCORE
+from fieldstation.domains.telemetry.anomalies import (
+    FLAG_SCORE,
+    LEARNING_RATE,
+    USUAL_DEVIATIONS,
+)
 from fieldstation.domains.telemetry.catalog import Catalog, Series
 from fieldstation.domains.telemetry.groups import Group, Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
@@ -33,6 +38,7 @@ from fieldstation.domains.telemetry.ports import (
 log = structlog.get_logger(__name__)
 
 INLINE_READINGS_MAX = 200
+IS_ACCEPTED = bytes(outcome == Outcome.ACCEPTED for outcome in range(256))
 RETRY_DELAY_S = 0.2
 AWAY = "The telemetry database is away; nothing of this was stored, send it again in a moment."
 RETRY_DELAY_S_MAX = 5.0
@@ -40,9 +46,10 @@ RETRY_DELAY_S_MAX = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """One group as it was stored; ``accepted`` holds the positions that are new, in order (None:
+    """One group as a node stored it; ``accepted`` holds the positions that are new, in order (None:
     all)."""
 
+    node_id: str
     seq: int
     committed_us: int
     series: Sequence[Series | SeriesRow]
@@ -125,17 +132,17 @@ class Writer:
     async def _commit(self, group: Group) -> None:
         await self._resolve(group)
         if len(group) <= INLINE_READINGS_MAX:
-            readings, suspects = prepare(group)
+            readings = prepare(group)
         else:
-            readings, suspects = await asyncio.to_thread(prepare, group)
-        appended = await self.store.append(readings, suspects=suspects, refusals=group.refusals)
+            readings = await asyncio.to_thread(prepare, group)
+        appended = await self.store.append(readings, refusals=group.refusals)
         outcomes = appended.outcomes
         makes_entry = len(readings) > 0 and (outcomes is None or Outcome.ACCEPTED in outcomes)
         await self._tell_of_lost_answers(appended, makes_entry=makes_entry)
         self._tell_consumers(group, readings, appended)
         conflicts = self._conflicts(group, outcomes)
         if conflicts:
-            await self.store.append(Columns(), suspects=(), refusals=conflicts)
+            await self.store.append(Columns(), refusals=conflicts)
         if group.heartbeats:
             await self.keep_heartbeats(group.heartbeats)
         settle(group, outcomes)
@@ -157,7 +164,9 @@ class Writer:
         if any(series_id not in rows for series_id in ids):
             return  # a device was deleted in between
         series = [rows[series_id] for series_id in ids]
-        committed = Committed(batch.seq, batch.committed_us, series, batch.readings, None)
+        committed = Committed(
+            batch.node_id, batch.seq, batch.committed_us, series, batch.readings, None
+        )
         for consume in self.consumers:
             consume(committed)
         self.told_seq = batch.seq
@@ -183,9 +192,16 @@ class Writer:
         outcomes = appended.outcomes
         accepted = None
         if outcomes is not None:
-            accepted = [n for n, outcome in enumerate(outcomes) if outcome == Outcome.ACCEPTED]
+            accepted = list(compress(range(len(outcomes)), outcomes.translate(IS_ACCEPTED)))
         self._count(group, outcomes, readings)
-        committed = Committed(appended.seq, appended.committed_us, group.series, readings, accepted)
+        committed = Committed(
+            self.node_id,
+            appended.seq,
+            appended.committed_us,
+            group.series,
+            readings,
+            accepted,
+        )
         for consume in self.consumers:
             consume(committed)
         self.told_seq = appended.seq
@@ -217,44 +233,45 @@ class Writer:
         counts.accepted += len(outcomes) - duplicates - conflicts
 
 
-def prepare(group: Group) -> tuple[Columns, list[int]]:
-    """Make a group's columns: ids, anomaly flags and scores, and which readings may exist already.
+def prepare(group: Group) -> Columns:
+    """Make a group's columns: ids, anomaly flags and scores.
 
-    A group that is tried again was scored before; all of it may exist already, for the outcome of a
-    commit that failed is unknown.
+    A group that is tried again was scored before.
     """
-    if group.scored:
-        suspects = list(range(len(group)))
-    else:
-        suspects = score(group)
+    if not group.scored:
+        score(group)
         group.scored = True
     ids = [series.id for series in group.series]
-    return Columns(ids, group.ts_us, group.value, group.flags, group.details), suspects
+    return Columns(ids, group.ts_us, group.value, group.flags, group.details)
 
 
-def score(group: Group) -> list[int]:
-    """Flag what does not fit its series; return the positions that are not newer than all before
-    them."""
-    suspects: list[int] = []
-    add_suspect = suspects.append
+def score(group: Group) -> None:
+    """Flag what does not fit its series; what is not newer than its series' newest is not judged.
+
+    The usual case of ``Detector.observe`` is written out: nearly every reading is one.
+    """
     flags, details = group.flags, group.details
-    for position, (series, ts_us, value) in enumerate(
-        zip(group.series, group.ts_us, group.value, strict=True)
-    ):
+    columns = zip(group.series, group.ts_us, group.value, group.flags, strict=True)
+    for position, (series, ts_us, value, flag) in enumerate(columns):
         if ts_us <= series.last_us:
-            add_suspect(position)
             continue
         series.last_us = ts_us
-        if flags[position] & KIND_MASK:
+        if flag & KIND_MASK:
             continue
-        distance = series.detector.observe(value)
+        detector = series.detector
+        centre, deviation = detector.centre, detector.deviation
+        distance = value - centre if value >= centre else centre - value
+        if distance <= USUAL_DEVIATIONS * deviation and detector.warm:
+            detector.centre = centre + LEARNING_RATE * (value - centre)
+            detector.deviation = deviation + LEARNING_RATE * (distance - deviation)
+            continue
+        distance = detector.observe(value)
         if distance > FLAG_SCORE:
-            flags[position] |= FLAG_ANOMALY | FLAG_DETAIL
+            flags[position] = flag | FLAG_ANOMALY | FLAG_DETAIL
             known = details.get(position)
             details[position] = Detail(
                 metadata=known.metadata if known else None, score=round(distance, 3)
             )
-    return suspects
 
 
 def settle(group: Group, outcomes: bytes | None) -> None:

@@ -62,18 +62,17 @@ async def test_two_nodes_with_the_same_readings_store_each_once(
     keys = [(row.id, NOON_US + at) for row in series for at in range(100)]
     shuffled = random.Random(7)  # noqa: S311 - any order will do
 
-    async def feed(value: float, suspects: bool) -> list[tuple[Given, int]]:
+    async def feed(value: float) -> list[tuple[Given, int]]:
         store = one if value == 1.0 else two
         fate: list[tuple[Given, int]] = []
         order = shuffled.sample(keys, len(keys))
         for start in range(0, len(keys), 25):
             rows = [Given(*key, value) for key in order[start : start + 25]]
-            guesses = range(25) if suspects else ()
-            outcomes = await append(store, rows, suspects=guesses) or bytes(25)
+            outcomes = await append(store, rows) or bytes(25)
             fate += zip(rows, outcomes, strict=True)
         return fate
 
-    fates = await asyncio.gather(feed(1.0, suspects=False), feed(2.0, suspects=True))
+    fates = await asyncio.gather(feed(1.0), feed(2.0))
 
     accepted = [row for fate in fates for row, outcome in fate if outcome == Outcome.ACCEPTED]
     assert sorted(row[:2] for row in accepted) == sorted(keys)
@@ -116,7 +115,7 @@ async def test_ended_session_is_replaced(database: ReadingDatabase) -> None:
     try:
         await append(store, given)
     except Busy:
-        await append(store, given, suspects=[0])
+        await append(store, given)
     for _ in range(8):
         with suppress(Busy):
             await store.totals()
@@ -134,7 +133,7 @@ async def test_answer_lost_during_the_commit_is_settled_by_the_retry(
 
     with pytest.raises(Busy):
         await append(distant, given)
-    outcomes = await append(distant, given, suspects=range(10))
+    outcomes = await append(distant, given)
 
     assert outcomes == bytes([Outcome.DUPLICATE]) * 10
     assert await append(distant, [Given(series.id, NOON_US + 99)]) is None
@@ -179,7 +178,7 @@ async def test_commits_are_durable_whatever_the_database_says(database: ReadingD
     store = await database.open()
     (series,) = await make_series(store, 1)
     before = await admin.fetchval("SELECT pg_current_wal_insert_lsn()")
-    await store.append(columns([Given(series.id, NOON_US)]), suspects=[])
+    await store.append(columns([Given(series.id, NOON_US)]))
 
     flushed = await admin.fetchval("SELECT pg_current_wal_flush_lsn() > $1::pg_lsn", before)
 

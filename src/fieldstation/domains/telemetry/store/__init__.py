@@ -1,7 +1,9 @@
 """The reading store on SQL databases: one module a concern, then one a database.
 
-``steps`` and ``dialect`` say how a statement is written once for all databases; ``recording``,
-``pages``, ``aggregates``, ``series``, ``intake_log``, ``last_values``, ``refusals`` and
-``deletion`` hold the statements; ``stepped`` is the port in their terms; ``sqlite`` and
-``postgresql`` run it.
+What is written: ``recording`` (an append: the log entry), ``recent`` (what is not in chunks yet),
+``flushing`` and ``chunks`` (how it gets there). What is asked: ``gathering`` brings both together
+for ``pages`` and ``aggregates``; ``series``, ``intake_log``, ``last_values``, ``refusals``,
+``totals`` and ``deletion`` hold the other statements. ``steps`` and ``dialect`` say how a statement
+is written once for all databases, ``points`` how many readings are handled at once. ``stepped`` is
+the port in their terms; ``sqlite`` and ``postgresql`` run it.
 """

@@ -1,45 +1,43 @@
-"""Buckets and statistics, computed by the database from the hot rows.
+"""Buckets and statistics, computed with numpy over blocks of hours that fit into memory.
 
-Seam: a bucket is mergeable (counts, sums, extremes, first and last), so buckets of sealed chunks or
-rollups are added to these by ``(series_id, start_us)``; percentiles need the values themselves.
+Seam: rollups give the same partial results (counts, sums, extremes, first and last) for whole hours
+without reading them.
 """
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from math import inf, sqrt
+
+import numpy as np
 
 from fieldstation.domains.telemetry.ports import (
     KIND_MASK,
-    US_PER_MINUTE,
     Bucket,
     Kind,
     SeriesRow,
     SeriesStats,
 )
-from fieldstation.domains.telemetry.store.dialect import Dialect
-from fieldstation.domains.telemetry.store.periods import (
-    Way,
-    bounded,
-    ids_of,
-    readings_between,
-    way_for,
-)
-from fieldstation.domains.telemetry.store.steps import Argument, Query, Row, Steps
+from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
+from fieldstation.domains.telemetry.store.gathering import bounded, gather, hours_with_readings
+from fieldstation.domains.telemetry.store.points import Floats, Points, runs
+from fieldstation.domains.telemetry.store.recent import Part
+from fieldstation.domains.telemetry.store.steps import Steps
 
-# Sums of larger values could leave the range of a double, which PostgreSQL refuses; they are
-# infinite instead.
+# Sums of larger values could leave the range of a double; they are infinite instead.
 SUMMED_MAX = 1e300
 SQUARED_MAX = 1e140
-
-SUMMED = f"CASE WHEN ABS(r.value) <= {SUMMED_MAX!r} THEN r.value END"
-MODERATE = f"CASE WHEN ABS(r.value) <= {SQUARED_MAX!r} THEN r.value END"
-SQUARED = f"CASE WHEN ABS(r.value) <= {SQUARED_MAX!r} THEN r.value * r.value END"
-
-NOT_TEXT = f"(r.flags & {KIND_MASK}) <> {Kind.TEXT.value}"
+SERIES_PER_WALK = 100
+BLOCK_READINGS = 500_000
+BLOCK_HOURS_MAX = 24 * 31
+# Of a series with more readings every second, every fourth … is ranked: a rank is then off by less
+# than one in a million.
+RANKED_MAX = 4_000_000
 
 
 def buckets(
     dialect: Dialect,
+    parts: Sequence[Part],
     series: Sequence[SeriesRow],
     *,
     start_us: int,
@@ -48,116 +46,206 @@ def buckets(
 ) -> Steps[list[Bucket]]:
     """Aggregate into buckets.
 
-    Cost: reads every row of the period once (see ``readings_between``), and two searches per bucket
-    for first and last.
+    Cost: reads every chunk of the period once; holds about a million readings at a time.
     """
-    start_us, end_us = bounded(start_us, end_us)
-    if not series or start_us >= end_us:
-        return []
-    way = way_for(series)
-    args = (*_period(series, start_us, end_us), interval_us)
-    rows = yield Query(_buckets_text(dialect, way), args)
-    return [_bucket(row) for row in rows]
+    found: dict[tuple[int, int], Bucket] = {}
+    for walk in walks(series, start_us, end_us):
+        while (block := (yield from walk.next_block(dialect, parts))) is not None:
+            for bucket in _buckets_of(block, interval_us):
+                key = (bucket.series_id, bucket.start_us)
+                known = found.get(key)
+                found[key] = bucket if known is None else _added(known, bucket)
+    return [found[key] for key in sorted(found)]
 
 
 def stats(
-    dialect: Dialect, series: Sequence[SeriesRow], *, start_us: int, end_us: int
+    dialect: Dialect,
+    parts: Sequence[Part],
+    series: Sequence[SeriesRow],
+    *,
+    start_us: int,
+    end_us: int,
 ) -> Steps[list[SeriesStats]]:
-    """Summarise each series; percentiles are exact, interpolated between neighbours.
+    """Summarise each series; percentiles are exact up to four million readings of a series.
 
-    Cost: reads every row of the period and sorts it by value.
+    Cost: reads every chunk of the period once and sorts the values; holds about a million readings
+    at a time, and the values of 100 series.
     """
-    start_us, end_us = bounded(start_us, end_us)
-    if not series or start_us >= end_us:
-        return []
-    way = way_for(series)
-    rows = yield Query(_stats_text(dialect, way), _period(series, start_us, end_us))
-    return [_summary(row) for row in rows]
+    found: list[SeriesStats] = []
+    for walk in walks(series, start_us, end_us):
+        summaries: defaultdict[int, Summary] = defaultdict(Summary)
+        while (block := (yield from walk.next_block(dialect, parts))) is not None:
+            bounds = runs(block.series_id)
+            for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+                own = block.take(slice(low, high))
+                summaries[int(own.series_id[0])].add(own)
+        found += [summary.finish(series_id) for series_id, summary in summaries.items()]
+    return sorted(found, key=lambda summary: summary.series_id)
 
 
-def _period(series: Sequence[SeriesRow], start_us: int, end_us: int) -> tuple[Argument, ...]:
-    minutes = (start_us // US_PER_MINUTE, (end_us - 1) // US_PER_MINUTE)
-    return (ids_of(series), *minutes, start_us, end_us)
+def walks(series: Sequence[SeriesRow], start_us: int, end_us: int) -> Iterator["Walk"]:
+    """Yield a walk for each hundred of the series."""
+    ids = [row.id for row in series]
+    for at in range(0, len(ids), SERIES_PER_WALK):
+        yield Walk(ids[at : at + SERIES_PER_WALK], *bounded(start_us, end_us))
 
 
-def _value_at(column: str) -> str:
-    return (
-        f"(SELECT f.value FROM reading AS f WHERE f.minute = b.{column} / {US_PER_MINUTE}"
-        f" AND f.series_id = b.series_id AND f.ts = b.{column})"
+class Walk:
+    """The numeric readings of some series in a period, in blocks of ascending hours."""
+
+    def __init__(self, series_ids: Sequence[int], start_us: int, end_us: int) -> None:
+        self._series_ids = series_ids
+        self._start_us = start_us
+        self._end_us = end_us
+        self._hours: list[int] | None = None if start_us < end_us else []
+        self._hours_per_block = 1
+
+    def next_block(self, dialect: Dialect, parts: Sequence[Part]) -> Steps[Points | None]:
+        """Return the next readings in key order, without texts; None behind the last."""
+        ids = self._series_ids
+        if self._hours is None:
+            self._hours = yield from hours_with_readings(
+                dialect, parts, ids, start_us=self._start_us, end_us=self._end_us
+            )
+        while self._hours:
+            first = self._hours[0]
+            taken = [hour for hour in self._hours if hour < first + self._hours_per_block]
+            self._hours = self._hours[len(taken) :]
+            points = yield from gather(
+                dialect,
+                parts,
+                ids,
+                start_us=max(self._start_us, first * US_PER_HOUR),
+                end_us=min(self._end_us, (taken[-1] + 1) * US_PER_HOUR),
+            )
+            self._fit(len(points))
+            points = points.take((points.flags & KIND_MASK) != Kind.TEXT)
+            if len(points):
+                return points
+        return None
+
+    def _fit(self, readings: int) -> None:
+        """Take more hours at a time while they hold few readings, fewer when they hold many."""
+        if readings < BLOCK_READINGS // 2:
+            self._hours_per_block = min(self._hours_per_block * 2, BLOCK_HOURS_MAX)
+        elif readings > BLOCK_READINGS:
+            self._hours_per_block = max(1, self._hours_per_block // 2)
+
+
+def _buckets_of(points: Points, interval_us: int) -> Iterator[Bucket]:
+    begins = points.ts_us - points.ts_us % interval_us
+    bounds = runs(points.series_id, begins)
+    first, last = bounds[:-1], bounds[1:] - 1
+    value = points.value
+    low, high = np.minimum.reduceat(value, first), np.maximum.reduceat(value, first)
+    with np.errstate(over="ignore"):
+        total = np.add.reduceat(value, first)
+        squares = np.add.reduceat(value * value, first)
+    largest = np.maximum(high, -low)
+    total = np.where(largest > SUMMED_MAX, inf, total)
+    squares = np.where(largest > SQUARED_MAX, inf, squares)
+    columns = (
+        points.series_id[first],
+        begins[first],
+        np.diff(bounds),
+        total,
+        squares,
+        low,
+        high,
+        value[first],
+        value[last],
     )
+    for row in zip(*(column.tolist() for column in columns), strict=True):
+        yield Bucket(*row)
 
 
-@lru_cache(maxsize=8)
-def _buckets_text(dialect: Dialect, way: Way) -> str:
-    return dialect.finish(
-        "SELECT b.series_id, b.start_us, b.counted, b.total, b.squares, b.low, b.high,"
-        f" {_value_at('first_us')}, {_value_at('last_us')}"
-        " FROM (SELECT r.series_id AS series_id, r.ts - r.ts % $6 AS start_us, COUNT(*) AS counted,"
-        f" SUM({SUMMED}) AS total, SUM({SQUARED}) AS squares, MIN(r.value) AS low,"
-        " MAX(r.value) AS high, MIN(r.ts) AS first_us, MAX(r.ts) AS last_us"
-        f" {readings_between(dialect, way)} AND r.ts >= $4 AND r.ts < $5 AND {NOT_TEXT}"
-        " GROUP BY r.series_id, r.ts - r.ts % $6) AS b ORDER BY b.series_id, b.start_us"
-    )
-
-
-@lru_cache(maxsize=8)
-def _stats_text(dialect: Dialect, way: Way) -> str:
-    """Rank the values of each series.
-
-    The k-th percentile lies at rank ``(count - 1) * k / 100``, from 0.
-    """
-    at = "MAX(CASE WHEN v.place = (v.counted - 1) * {} / 100 + {} THEN v.value END)"
-    ranks = ", ".join(at.format(percent, step) for percent in (50, 95) for step in (0, 1))
-    return dialect.finish(
-        "SELECT b.*,"
-        f" {_value_at('first_us')}, {_value_at('last_us')}"
-        " FROM (SELECT v.series_id, v.counted, MIN(v.value), MAX(v.value), v.mean,"
-        f" SUM(CASE WHEN ABS(v.value) <= {SQUARED_MAX!r}"
-        f" THEN (v.value - v.mean) * (v.value - v.mean) END), {ranks},"
-        " MIN(v.ts) AS first_us, MAX(v.ts) AS last_us"
-        " FROM (SELECT r.series_id, r.ts, r.value,"
-        " ROW_NUMBER() OVER (PARTITION BY r.series_id ORDER BY r.value) - 1 AS place,"
-        " COUNT(*) OVER (PARTITION BY r.series_id) AS counted,"
-        f" AVG({MODERATE}) OVER (PARTITION BY r.series_id) AS mean"
-        f" {readings_between(dialect, way)} AND r.ts >= $4 AND r.ts < $5 AND {NOT_TEXT}) AS v"
-        " GROUP BY v.series_id, v.counted, v.mean) AS b ORDER BY b.series_id"
-    )
-
-
-def _bucket(row: Row) -> Bucket:
-    series_id, start_us, count, total, squares, low, high, first, last = row
-    largest = max(high, -low)
+def _added(one: Bucket, other: Bucket) -> Bucket:
+    """Join two parts of a bucket, the later one second."""
     return Bucket(
-        series_id=series_id,
-        start_us=start_us,
-        count=count,
-        total=total if largest <= SUMMED_MAX else inf,
-        total_squares=squares if largest <= SQUARED_MAX else inf,
-        minimum=low,
-        maximum=high,
-        first=first,
-        last=last,
+        series_id=one.series_id,
+        start_us=one.start_us,
+        count=one.count + other.count,
+        total=one.total + other.total,
+        total_squares=one.total_squares + other.total_squares,
+        minimum=min(one.minimum, other.minimum),
+        maximum=max(one.maximum, other.maximum),
+        first=one.first,
+        last=other.last,
     )
 
 
-def _summary(row: Row) -> SeriesStats:
-    series_id, count, low, high, mean, deviations, *ranks, start_us, end_us, first, last = row
-    moderate = max(high, -low) <= SQUARED_MAX
-    return SeriesStats(
-        series_id=series_id,
-        count=count,
-        minimum=low,
-        maximum=high,
-        mean=mean if moderate else inf,
-        stddev=sqrt(deviations / count) if moderate else inf,
-        first=first,
-        last=last,
-        p50=_between(ranks[0], ranks[1], (count - 1) * 50 % 100 / 100),
-        p95=_between(ranks[2], ranks[3], (count - 1) * 95 % 100 / 100),
-        start_us=start_us,
-        end_us=end_us,
-    )
+@dataclass(slots=True)
+class Summary:
+    """One series' statistics so far; deviations are joined by the method of Chan et al. (1983)."""
+
+    count: int = 0
+    mean: float = 0.0
+    deviations: float = 0.0
+    minimum: float = inf
+    maximum: float = -inf
+    first: float = 0.0
+    last: float = 0.0
+    start_us: int = 0
+    end_us: int = 0
+    stride: int = 1
+    ranked: list[Floats] = field(default_factory=list)
+    ranked_count: int = 0
+
+    def add(self, points: Points) -> None:
+        """Take over later readings of the series, in order."""
+        value = points.value
+        count = len(value)
+        if not self.count:
+            self.first, self.start_us = float(value[0]), int(points.ts_us[0])
+        self.last, self.end_us = float(value[-1]), int(points.ts_us[-1])
+        self.minimum = min(self.minimum, float(value.min()))
+        self.maximum = max(self.maximum, float(value.max()))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(value.mean())
+            deviations = float(np.square(value - mean).sum())
+        whole = self.count + count
+        apart = mean - self.mean
+        self.deviations += deviations
+        if self.count:
+            self.deviations += apart * apart * self.count * count / whole
+            self.mean += apart * count / whole
+        else:
+            self.mean = mean
+        self.count = whole
+        self._rank(value)
+
+    def _rank(self, value: Floats) -> None:
+        self.ranked.append(value[:: self.stride])
+        self.ranked_count += len(self.ranked[-1])
+        while self.ranked_count > RANKED_MAX:
+            self.ranked = [np.concatenate(self.ranked)[::2]]
+            self.ranked_count = len(self.ranked[0])
+            self.stride *= 2
+
+    def finish(self, series_id: int) -> SeriesStats:
+        moderate = max(self.maximum, -self.minimum) <= SQUARED_MAX
+        values = np.concatenate(self.ranked)
+        p50, p95 = percentile(values, 50), percentile(values, 95)
+        return SeriesStats(
+            series_id=series_id,
+            count=self.count,
+            minimum=self.minimum,
+            maximum=self.maximum,
+            mean=self.mean if moderate else inf,
+            stddev=sqrt(self.deviations / self.count) if moderate else inf,
+            first=self.first,
+            last=self.last,
+            p50=p50,
+            p95=p95,
+            start_us=self.start_us,
+            end_us=self.end_us,
+        )
 
 
-def _between(lower: float, upper: float | None, share: float) -> float:
-    return lower if upper is None else lower + (upper - lower) * share
+def percentile(values: Floats, percent: int) -> float:
+    """Return a percentile, interpolated between neighbours; differences may exceed a double."""
+    place, rest = divmod((len(values) - 1) * percent, 100)
+    above = min(place + 1, len(values) - 1)
+    ordered = np.partition(values, (place, above))
+    share = rest / 100
+    return float(ordered[place]) * (1 - share) + float(ordered[above]) * share

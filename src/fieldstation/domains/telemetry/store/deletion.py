@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fieldstation.domains.telemetry.models import tally
-from fieldstation.domains.telemetry.store.dialect import MINUTES_PER_HOUR, Dialect
+from fieldstation.domains.telemetry.store.dialect import Dialect
 from fieldstation.domains.telemetry.store.steps import (
     Query,
     Steps,
@@ -11,7 +11,7 @@ from fieldstation.domains.telemetry.store.steps import (
     insert_rows,
 )
 
-HOURS_PER_SLICE = 6
+HOURS_PER_SLICE = 100
 DELETED = "readings_deleted"
 ADD = "ON CONFLICT (name) DO UPDATE SET amount = tally.amount + excluded.amount"
 
@@ -25,28 +25,29 @@ def series_of(dialect: Dialect, organization_id: str, device_id: str) -> Steps[l
 
 
 def slice_of_readings(dialect: Dialect, series_id: int) -> Steps[bool]:
-    """Delete one series' readings of its oldest six hours; return whether there were any."""
+    """Delete one series' chunks of its oldest hours; return whether there were any."""
     hours = yield Query(
         dialect.finish("SELECT hour FROM series_hour WHERE series_id = $1 ORDER BY hour LIMIT $2"),
         (series_id, HOURS_PER_SLICE),
     )
     if not hours:
         return False
-    minutes = as_json(
-        [hour * MINUTES_PER_HOUR + at for (hour,) in hours for at in range(MINUTES_PER_HOUR)]
-    )
-    listed = f"SELECT k.minute FROM {dialect.rows('$1', 'k', minute='bigint')}"
-    where = f"WHERE {dialect.among('minute', listed)} AND series_id = $2"
-    yield Query(dialect.finish(f"DELETE FROM reading_detail {where}"), (minutes, series_id))
-    gone = yield Query(
-        dialect.finish(f"DELETE FROM reading {where} RETURNING 1"), (minutes, series_id)
-    )
-    yield insert_rows(tally, ("name", "amount"), [(DELETED, len(gone))], on_conflict=ADD)
+    listed = f"SELECT k.hour FROM {dialect.rows('$1', 'k', hour='bigint')}"
+    where = f"WHERE {dialect.among('hour', listed)} AND series_id = $2"
+    args = (as_json([hour for (hour,) in hours]), series_id)
+    yield Query(dialect.finish(f"DELETE FROM reading_detail {where}"), args)
+    gone = yield Query(dialect.finish(f"DELETE FROM chunk {where} RETURNING count"), args)
+    yield from count_deleted(sum(count for (count,) in gone))
     yield Query(
         dialect.finish("DELETE FROM series_hour WHERE series_id = $1 AND hour <= $2"),
         (series_id, hours[-1][0]),
     )
     return True
+
+
+def count_deleted(readings: int) -> Steps[None]:
+    """Add to what ``totals`` takes off."""
+    yield insert_rows(tally, ("name", "amount"), [(DELETED, readings)], on_conflict=ADD)
 
 
 def rest_of_device(

@@ -4,7 +4,7 @@ import re
 from functools import lru_cache
 from typing import Protocol
 
-MINUTES_PER_HOUR = 60
+US_PER_HOUR = 3_600_000_000
 
 
 class Dialect(Protocol):
@@ -12,9 +12,6 @@ class Dialect(Protocol):
 
     Placeholders are ``$1``, ``$2`` … in the fragments and ``finish`` adapts them.
     """
-
-    minutes: str
-    """A row source ``m(minute)``: 0 … 59."""
 
     row_lock: str
     """Put behind a SELECT: nobody else changes these rows before the transaction ends."""
@@ -45,7 +42,6 @@ class Dialect(Protocol):
 class SqliteDialect:
     """SQLite: ``CROSS JOIN`` keeps the written order, JSON arguments are read by ``json_each``."""
 
-    minutes = f"(SELECT value AS minute FROM json_each('{list(range(MINUTES_PER_HOUR))}')) AS m"
     row_lock = ""
     bytes_on_disk = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
 
@@ -71,11 +67,10 @@ class SqliteDialect:
 class PostgresqlDialect:
     """PostgreSQL: ``LATERAL … OFFSET 0`` leaves the planner no join but the index search."""
 
-    minutes = f"generate_series(0, {MINUTES_PER_HOUR - 1}) AS m(minute)"
     row_lock = "FOR UPDATE"
     bytes_on_disk = (
         "SELECT SUM(pg_total_relation_size(name::regclass))::bigint FROM unnest(ARRAY["
-        "'series', 'series_variant', 'series_hour', 'reading', 'reading_detail', 'intake_batch',"
+        "'series', 'series_variant', 'series_hour', 'chunk', 'reading_detail', 'intake_batch',"
         " 'last_value', 'refusal']) AS t(name)"
     )
 

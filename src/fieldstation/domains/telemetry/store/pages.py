@@ -1,36 +1,36 @@
-"""Pages of readings: windows of minutes, doubling until the page is full.
-
-``_window`` is the one place that fetches the rows of some minutes, in page order: readings kept
-elsewhere than in the hot rows are merged in there, and ``_next_minute`` is where such a source says
-what it holds.
-"""
+"""Pages of readings: windows of time, growing until the page is full."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from fieldstation.domains.telemetry.ports import (
+    FLAG_ANOMALY,
     FLAG_DETAIL,
-    US_PER_MINUTE,
     Columns,
     Detail,
     Order,
     PageKey,
     SeriesRow,
 )
-from fieldstation.domains.telemetry.store.dialect import MINUTES_PER_HOUR, Dialect
-from fieldstation.domains.telemetry.store.periods import (
-    IS_ANOMALY_OF_R,
-    Way,
-    bounded,
-    ids_of,
-    readings_between,
-    way_for,
+from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
+from fieldstation.domains.telemetry.store.gathering import bounded, gather
+from fieldstation.domains.telemetry.store.points import (
+    Points,
+    columns_of,
+    floats,
+    in_key_order,
+    integers,
+    joined,
 )
+from fieldstation.domains.telemetry.store.recent import Part, between
 from fieldstation.domains.telemetry.store.steps import Query, Row, Steps, as_json
 
-SEEKS_PER_WINDOW = 2_000
-WINDOW_MINUTES_MAX = 60 * 24 * 366
+WINDOW_US_MIN = 1_000_000
+WINDOW_GROWTH = 8
+WINDOW_US_MAX = 366 * 24 * US_PER_HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +43,28 @@ class Reach:
     behind: PageKey
 
     @property
-    def first_minute(self) -> int:
-        """The minute where the page begins, in its direction."""
-        if self.order is Order.OLDEST_FIRST:
-            return max(self.start_us, self.behind.ts_us) // US_PER_MINUTE
-        return min(self.end_us - 1, self.behind.ts_us) // US_PER_MINUTE
+    def forwards(self) -> bool:
+        return self.order is Order.OLDEST_FIRST
 
-    def window(self, edge: int, width: int) -> tuple[int, int]:
-        """Return the lowest and highest of ``width`` minutes from ``edge`` on, in the period."""
-        if self.order is Order.OLDEST_FIRST:
-            return edge, min(edge + width - 1, (self.end_us - 1) // US_PER_MINUTE)
-        return max(edge - width + 1, self.start_us // US_PER_MINUTE), edge
+    def window(self, edge_us: int, width_us: int) -> tuple[int, int]:
+        """Return the ``width_us`` from an edge on, in the page's direction, within the period."""
+        if self.forwards:
+            return edge_us, min(edge_us + width_us, self.end_us)
+        return max(edge_us - width_us, self.start_us), edge_us
 
-    def covers(self, minute: int) -> bool:
-        return self.start_us // US_PER_MINUTE <= minute <= (self.end_us - 1) // US_PER_MINUTE
+    def pick(self, points: Points) -> Points:
+        """Return what lies behind the start, in the page's order."""
+        ts_us, series_id = self.behind
+        after = (points.ts_us > ts_us) | ((points.ts_us == ts_us) & (points.series_id > series_id))
+        before = (points.ts_us < ts_us) | ((points.ts_us == ts_us) & (points.series_id < series_id))
+        points = points.take(after if self.forwards else before)
+        order = np.lexsort((points.series_id, points.ts_us))
+        return points.take(order if self.forwards else order[::-1])
 
 
 def page(
     dialect: Dialect,
+    parts: Sequence[Part],
     series: Sequence[SeriesRow],
     *,
     start_us: int,
@@ -72,34 +76,39 @@ def page(
 ) -> Steps[Columns]:
     """Read one page.
 
-    Cost: two statements when the newest (oldest) minutes fill it, and two for each doubling of the
-    window else; an empty stretch costs one search per series however long it is. Up to 200 series
-    each minute of the window takes one search per series; more series read all rows of the window,
-    whosever they are. Anomalies have an index of their own.
+    Cost: one second's readings are looked at first, then eight times as long, and so on until the
+    page is full; an empty stretch costs one search per series however long it is. Each look reads
+    the chunks that reach into it: up to 200 series their own, more series all of the hours touched.
+    Anomalies have an index of their own.
     """
     start_us, end_us = bounded(start_us, end_us)
+    if not series or start_us >= end_us:
+        return Columns()
     reach = _reach(start_us, end_us, order, after)
-    way = Way.ANOMALIES if only_anomalies else way_for(series)
-    ids = ids_of(series)
-    found: list[Row] = []
-    edge = reach.first_minute
-    width = 1 if way is Way.SCAN else max(1, min(60, SEEKS_PER_WINDOW // max(1, len(series))))
-    empty = way is not Way.SCAN
-    while series and len(found) < limit and reach.covers(edge):
-        if empty:
-            following = yield from _next_minute(dialect, ids, way=way, order=order, edge=edge)
-            if following is None or not reach.covers(following):
+    ids = [row.id for row in series]
+    if only_anomalies:
+        return (yield from _anomalies(dialect, parts, ids, reach, limit))
+    found: list[Points] = []
+    count = 0
+    edge = (
+        max(start_us, reach.behind.ts_us) if reach.forwards else min(end_us, reach.behind.ts_us + 1)
+    )
+    width = WINDOW_US_MIN
+    while count < limit and start_us <= edge <= end_us:
+        low, high = reach.window(edge, width)
+        if low >= high:
+            break
+        points = reach.pick((yield from gather(dialect, parts, ids, start_us=low, end_us=high)))
+        found.append(points.take(slice(limit - count)))
+        count += len(found[-1])
+        edge = high if reach.forwards else low
+        width = min(width * WINDOW_GROWTH, WINDOW_US_MAX)
+        if not len(points) and start_us < edge < end_us:
+            following = yield from _next_edge(dialect, parts, ids, reach, edge)
+            if following is None:
                 break
             edge = following
-        low, high = reach.window(edge, width)
-        rows = yield _window(
-            dialect, way, reach, ids=ids, minutes=(low, high), limit=limit - len(found)
-        )
-        found.extend(rows)
-        empty = not rows
-        edge = high + 1 if order is Order.OLDEST_FIRST else low - 1
-        width = min(width * 2, WINDOW_MINUTES_MAX)
-    return (yield from _with_details(dialect, found))
+    return (yield from _with_details(dialect, joined(found)))
 
 
 def _reach(start_us: int, end_us: int, order: Order, after: PageKey | None) -> Reach:
@@ -111,77 +120,100 @@ def _reach(start_us: int, end_us: int, order: Order, after: PageKey | None) -> R
     return Reach(start_us, end_us, order, min(behind, after or behind))
 
 
-def _next_minute(
-    dialect: Dialect, ids: str, *, way: Way, order: Order, edge: int
+def _next_edge(
+    dialect: Dialect, parts: Sequence[Part], ids: Sequence[int], reach: Reach, edge: int
 ) -> Steps[int | None]:
-    """Return the first minute from ``edge`` on that may hold a reading: one search per series."""
-    rows = yield Query(_next_text(dialect, way is Way.ANOMALIES, order), (ids, edge))
-    following = rows[0][0]
-    if following is None:
-        return None
-    return max(edge, following) if order is Order.OLDEST_FIRST else min(edge, following)
+    """Return the instant from which on, in the page's direction, there may be readings again.
+
+    Cost: one search per series.
+    """
+    low, high = (edge, reach.end_us) if reach.forwards else (reach.start_us, edge)
+    pieces = [piece.ts_us for part in parts for piece in between(part, ids, low, high)]
+    rows = yield Query(
+        _next_text(dialect, reach.order),
+        (as_json(list(ids)), (edge if reach.forwards else edge - 1) // US_PER_HOUR),
+    )
+    hour = rows[0][0]
+    if reach.forwards:
+        known = [int(times[0]) for times in pieces]
+        if hour is not None:
+            known.append(max(edge, hour * US_PER_HOUR))
+        return min(known, default=None)
+    known = [int(times[-1]) + 1 for times in pieces]
+    if hour is not None:
+        known.append(min(edge, (hour + 1) * US_PER_HOUR))
+    return max(known, default=None)
 
 
-def _window(
-    dialect: Dialect, way: Way, reach: Reach, *, ids: str, minutes: tuple[int, int], limit: int
-) -> Query:
-    args = (ids, *minutes, reach.start_us, reach.end_us, *reach.behind, limit)
-    return Query(_window_text(dialect, way, reach.order), args)
-
-
-@lru_cache(maxsize=16)
-def _window_text(dialect: Dialect, way: Way, order: Order) -> str:
-    direction, compare = ("ASC", ">") if order is Order.OLDEST_FIRST else ("DESC", "<")
+@lru_cache(maxsize=4)
+def _next_text(dialect: Dialect, order: Order) -> str:
+    extreme, compare = ("MIN", ">=") if order is Order.OLDEST_FIRST else ("MAX", "<=")
+    inner = (
+        f"SELECT {extreme}(h.hour) FROM series_hour AS h WHERE h.series_id = k.series_id"
+        f" AND h.hour {compare} $2"
+    )
     return dialect.finish(
-        f"SELECT r.series_id, r.ts, r.value, r.flags {readings_between(dialect, way)}"
-        f" AND r.ts >= $4 AND r.ts < $5 AND (r.ts, r.series_id) {compare} ($6, $7)"
-        f" ORDER BY r.ts {direction}, r.series_id {direction} LIMIT $8"
+        f"SELECT {extreme}(({inner})) FROM {dialect.rows('$1', 'k', series_id='bigint')}"
     )
 
 
-@lru_cache(maxsize=8)
-def _next_text(dialect: Dialect, anomalies: bool, order: Order) -> str:
-    oldest = order is Order.OLDEST_FIRST
-    extreme, compare = ("MIN", ">=") if oldest else ("MAX", "<=")
-    if anomalies:
-        # The whole minute of the edge counts, in either direction.
-        rest = 0 if oldest else US_PER_MINUTE - 1
-        bound = f"CAST($2 AS BIGINT) * {US_PER_MINUTE} + {rest}"
-        inner = (
-            f"SELECT {extreme}(r.ts) FROM reading AS r WHERE r.series_id = k.series_id"
-            f" AND {IS_ANOMALY_OF_R} AND r.ts {compare} {bound}"
-        )
-        found = f"{extreme}(({inner})) / {US_PER_MINUTE}"
-    else:
-        inner = (
-            f"SELECT {extreme}(h.hour) FROM series_hour AS h WHERE h.series_id = k.series_id"
-            f" AND h.hour {compare} $2 / {MINUTES_PER_HOUR}"
-        )
-        last = 0 if oldest else MINUTES_PER_HOUR - 1
-        found = f"{extreme}(({inner})) * {MINUTES_PER_HOUR} + {last}"
-    return dialect.finish(f"SELECT {found} FROM {dialect.rows('$1', 'k', series_id='bigint')}")
-
-
-def _with_details(dialect: Dialect, rows: Sequence[Row]) -> Steps[Columns]:
-    """Turn rows into columns and fetch the details of those that have any: one search each."""
-    if not rows:
-        return Columns()
-    series_id, ts_us, value, flags = (list(column) for column in zip(*rows, strict=True))
-    readings = Columns(series_id=series_id, ts_us=ts_us, value=value, flags=flags)
-    detailed = [
-        (at, series_id[at], ts_us[at]) for at, flag in enumerate(flags) if flag & FLAG_DETAIL
+def _anomalies(
+    dialect: Dialect, parts: Sequence[Part], ids: Sequence[int], reach: Reach, limit: int
+) -> Steps[Columns]:
+    """Read a page of anomalies: one search per series and the anomalies found."""
+    pieces = [
+        piece.take((piece.flags & FLAG_ANOMALY) != 0)
+        for part in parts
+        for piece in between(part, ids, reach.start_us, reach.end_us)
     ]
-    if detailed:
-        found = yield Query(_details_text(dialect), (as_json(detailed),))
-        readings.details = {
+    rows = yield Query(
+        _anomalies_text(dialect, reach.order),
+        (as_json(list(ids)), reach.start_us, reach.end_us, *reach.behind, limit),
+    )
+    found = reach.pick(in_key_order(joined([*pieces, _points(rows)]))).take(slice(limit))
+    return (yield from _with_details(dialect, found))
+
+
+def _points(rows: Sequence[Row]) -> Points:
+    series_id, ts_us, value, flags = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Points(integers(series_id), integers(ts_us), floats(value), integers(flags))
+
+
+@lru_cache(maxsize=4)
+def _anomalies_text(dialect: Dialect, order: Order) -> str:
+    direction, compare = ("ASC", ">") if order is Order.OLDEST_FIRST else ("DESC", "<")
+    flagged = (
+        "d.series_id = k.series_id AND d.ts >= $2 AND d.ts < $3"
+        f" AND (d.flags & {FLAG_ANOMALY}) <> 0"
+    )
+    return dialect.finish(
+        "SELECT d.series_id, d.ts, d.value, d.flags FROM"
+        f" {dialect.rows('$1', 'k', series_id='bigint')}"
+        f" {dialect.seek('reading_detail', 'd', flagged)}"
+        f" WHERE (d.ts, d.series_id) {compare} ($4, $5)"
+        f" ORDER BY d.ts {direction}, d.series_id {direction} LIMIT $6"
+    )
+
+
+def _with_details(dialect: Dialect, points: Points) -> Steps[Columns]:
+    """Add the details: from memory where they are there, else by one search each."""
+    columns = columns_of(points)
+    missing: list[tuple[int, int, int]] = []
+    for at, flags in enumerate(columns.flags):
+        if not flags & FLAG_DETAIL or at in columns.details:
+            continue
+        missing.append((at, columns.series_id[at], columns.ts_us[at]))
+    if missing:
+        found = yield Query(_details_text(dialect), (as_json(missing),))
+        columns.details |= {
             at: Detail(text, metadata, score) for at, text, metadata, score in found
         }
-    return readings
+    return columns
 
 
 @lru_cache(maxsize=4)
 def _details_text(dialect: Dialect) -> str:
-    condition = f"d.minute = k.ts / {US_PER_MINUTE} AND d.series_id = k.series_id AND d.ts = k.ts"
+    condition = f"d.hour = k.ts / {US_PER_HOUR} AND d.series_id = k.series_id AND d.ts = k.ts"
     keys = dialect.rows("$1", "k", position="bigint", series_id="bigint", ts="bigint")
     return dialect.finish(
         f"SELECT k.position, d.text, d.metadata, d.score FROM {keys}"

@@ -37,10 +37,12 @@ SESSION = {
     "plan_cache_mode": "force_custom_plan",
 }
 
-# Writers share this lock, so that one which met another's key can look again with nobody in
-# between.
+# Who appends holds this lock alone, who writes anything else shares it.
 TOGETHER = "pg_advisory_xact_lock_shared(7308604757861180787)"
 ALONE = "pg_advisory_xact_lock(7308604757861180787)"
+# Held by the session of the node that flushes; it ends with that session.
+FLUSHING = "pg_advisory_lock(7308604757861180788)"
+FLUSHING_WAIT_MS = 10_000
 
 Result = TypeVar("Result")
 
@@ -95,11 +97,16 @@ class Server:
                     raise
 
     async def transact(
-        self, work: "Callable[[asyncpg.Connection], Awaitable[Result]]", *, alone: bool = False
+        self,
+        work: "Callable[[asyncpg.Connection], Awaitable[Result]]",
+        *,
+        alone: bool = False,
+        commit: Callable[[Result], str] = lambda _: "COMMIT",
     ) -> Result:
         """Run ``work`` in a transaction on the one writing connection.
 
         The caller never overlaps two. ``alone``: no other node's transaction runs meanwhile.
+        ``commit`` gives the statement that commits a result.
 
         After anything but a success or a taken key the connection is given up, and the server rolls
         back. When that happens during the commit nobody knows whether it took place; the caller has
@@ -118,13 +125,35 @@ class Server:
             try:
                 await connection.execute(f"BEGIN; SELECT {ALONE if alone else TOGETHER}")
                 result = await work(connection)
-                await connection.execute("COMMIT")
+                await connection.execute(commit(result))
                 finished = True
             finally:
                 if not finished:
                     self._writer = None
                     connection.terminate()
             return result
+
+    @asynccontextmanager
+    async def session(self, **server_settings: str) -> "AsyncGenerator[asyncpg.Connection, None]":
+        """Lend a connection of its own."""
+        with self.naming_errors():
+            connection = await self._asyncpg.connect(
+                self._dsn,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=READ_TIMEOUT_S,
+                server_settings=SESSION | server_settings,
+            )
+            try:
+                yield connection
+            finally:
+                connection.terminate()
+
+    @asynccontextmanager
+    async def flushing_alone(self) -> AsyncGenerator[None, None]:
+        """Keep every other node from flushing; waits ten seconds for one that does."""
+        async with self.session(lock_timeout=str(FLUSHING_WAIT_MS)) as connection:
+            await connection.execute(f"SELECT {FLUSHING}")
+            yield
 
     @contextmanager
     def naming_errors(self) -> Generator[None, None, None]:
@@ -149,6 +178,7 @@ class Server:
             driver.InsufficientResourcesError,
             driver.PostgresSystemError,
             driver.ReadOnlySQLTransactionError,
+            driver.LockNotAvailableError,
         ) as error:
             reason = str(error) or type(error).__name__
             raise Busy(
@@ -156,14 +186,23 @@ class Server:
             ) from error
 
 
-async def drive(connection: "asyncpg.Connection", steps: Steps[Result]) -> Result:
-    """Run steps to their result."""
-    try:
-        step = next(steps)
-        while True:
-            step = steps.send(await _execute(connection, step))
-    except StopIteration as finished:
-        return finished.value
+async def drive(
+    connection: "asyncpg.Connection", steps: Steps[Result], *, in_thread: bool = False
+) -> Result:
+    """Run steps to their result; what they compute runs beside the event loop if wanted."""
+
+    def advance(rows: list[Row] | None) -> tuple[Query | Insert | None, Any]:
+        try:
+            return (next(steps) if rows is None else steps.send(rows)), None
+        except StopIteration as finished:
+            return None, finished.value
+
+    rows: list[Row] | None = None
+    while True:
+        step, result = await asyncio.to_thread(advance, rows) if in_thread else advance(rows)
+        if step is None:
+            return result
+        rows = await _execute(connection, step)
 
 
 async def _execute(connection: "asyncpg.Connection", step: Query | Insert) -> list[Row]:

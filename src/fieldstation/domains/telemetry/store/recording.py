@@ -1,31 +1,42 @@
-"""Committing a batch: its readings, its intake-log entry and its refusals in one transaction."""
+"""Committing a batch: its intake-log entry and its refusals, in one transaction.
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+The readings themselves stay in the log and in memory until a flush writes their chunks.
+"""
 
-from fieldstation.domains.telemetry.models import (
-    intake_batch,
-    reading,
-    reading_detail,
-    refusal,
-    series_hour,
-)
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fieldstation.domains.telemetry.models import intake_batch, refusal
 from fieldstation.domains.telemetry.ports import (
-    US_PER_MINUTE,
     Appended,
     Columns,
+    Detail,
+    Kind,
+    Outcome,
     Refusal,
 )
-from fieldstation.domains.telemetry.store.dialect import MINUTES_PER_HOUR, Dialect
-from fieldstation.domains.telemetry.store.entries import encode_entry
-from fieldstation.domains.telemetry.store.outcomes import (
-    Fact,
+from fieldstation.domains.telemetry.store import chunks
+from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
+from fieldstation.domains.telemetry.store.entries import decode_points, encode_entry
+from fieldstation.domains.telemetry.store.outcomes import Fact, doubtful, judge
+from fieldstation.domains.telemetry.store.points import (
     Key,
-    accepted,
-    fact,
-    judge,
-    keys_at,
+    Points,
+    in_key_order,
+    key_order,
+    points_of,
+    runs,
 )
+from fieldstation.domains.telemetry.store.recent import (
+    Recent,
+    by_series,
+    make_part,
+    newest_in,
+    stand_in,
+)
+from fieldstation.domains.telemetry.store.series import newest_in_chunks
 from fieldstation.domains.telemetry.store.steps import (
     KEEP_FIRST,
     Insert,
@@ -35,13 +46,9 @@ from fieldstation.domains.telemetry.store.steps import (
     insert_rows,
 )
 
-# How often an append that meets other nodes' keys looks again before it gives up.
-ATTEMPTS_MAX = 3
+ENTRIES_PER_STATEMENT = 64
 
-US_PER_HOUR = US_PER_MINUTE * MINUTES_PER_HOUR
-
-READING_NAMES = ("minute", "series_id", "ts", "value", "flags")
-DETAIL_NAMES = ("minute", "series_id", "ts", "text", "metadata", "score")
+LOG_NAMES = ("id", "node_id", "seq", "committed_at", "accepted_total", "readings")
 REFUSAL_NAMES = (
     "id",
     "organization_id",
@@ -59,7 +66,6 @@ class Batch:
     """What one append was asked to commit."""
 
     readings: Columns
-    suspects: Sequence[int]
     refusals: Sequence[Refusal]
 
 
@@ -74,43 +80,15 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Committing:
-    """An append whose statements all succeeded; true once the transaction commits."""
+    """An append whose statements all succeeded; true once the transaction commits.
+
+    ``kept`` are the accepted readings in key order, ``entry_id`` the number of their entry.
+    """
 
     appended: Appended
     position: Position
-    hours: frozenset[tuple[int, int]]
-
-
-class KnownHours:
-    """Which rows of ``series_hour`` surely stand, for the newest few hours that were written to.
-
-    Forgetting one costs an insert that changes nothing. Holds at most ``hours_max`` entries per
-    series.
-    """
-
-    def __init__(self, *, hours_max: int = 4) -> None:
-        self._series_by_hour: dict[int, set[int]] = {}
-        self._hours_max = hours_max
-
-    def missing(self, readings: Columns) -> set[tuple[int, int]]:
-        """Return the ``(series_id, hour)`` of these readings that may not stand yet."""
-        hour = min(readings.ts_us) // US_PER_HOUR
-        if hour == max(readings.ts_us) // US_PER_HOUR:
-            fresh = set(readings.series_id).difference(self._series_by_hour.get(hour, ()))
-            return {(series_id, hour) for series_id in fresh}
-        hours = (instant // US_PER_HOUR for instant in readings.ts_us)
-        return {
-            (series_id, hour)
-            for series_id, hour in set(zip(readings.series_id, hours, strict=True))
-            if series_id not in self._series_by_hour.get(hour, ())
-        }
-
-    def remember(self, committed: Iterable[tuple[int, int]]) -> None:
-        """Note rows that are committed."""
-        for series_id, hour in committed:
-            self._series_by_hour.setdefault(hour, set()).add(series_id)
-        while len(self._series_by_hour) > self._hours_max:
-            del self._series_by_hour[min(self._series_by_hour)]
+    kept: Points
+    entry_id: int
 
 
 def end_of_log(dialect: Dialect, node_id: str) -> Steps[Position]:
@@ -125,6 +103,26 @@ def end_of_log(dialect: Dialect, node_id: str) -> Steps[Position]:
     return Position(*rows[0]) if rows else Position()
 
 
+def catch_up(dialect: Dialect, recent: Recent) -> Steps[None]:
+    """Take over the log entries that ``recent`` does not know: another node's, or one of our own
+    whose commit was not answered.
+
+    Cost: one search, and the entries that are new.
+    """
+    while True:
+        rows = yield Query(
+            dialect.finish(
+                "SELECT id, readings FROM intake_batch WHERE id > $1 ORDER BY id LIMIT $2"
+            ),
+            (recent.last_id, ENTRIES_PER_STATEMENT),
+        )
+        for entry_id, packed in rows:
+            points = decode_points(packed)
+            recent.add(points.take(key_order(points)), entry_id)
+        if len(rows) < ENTRIES_PER_STATEMENT:
+            return
+
+
 def record(
     dialect: Dialect,
     batch: Batch,
@@ -132,77 +130,102 @@ def record(
     node_id: str,
     position: Position,
     now_us: int,
-    known: KnownHours,
+    recent: Recent,
 ) -> Steps[Committing]:
-    """Write a batch; the caller holds the transaction and remembers the result once it commits.
+    """Write a batch; the caller holds the transaction, has caught up, and remembers the result once
+    it commits.
 
-    Cost: one search per suspect, then one statement for the readings, one for the log entry and,
-    once an hour for each series, one for ``series_hour``. ``committed_us`` never goes backwards
-    within a node.
+    Cost: one statement for the log entry, and a search in the chunks for each reading that is not
+    newer than its series' newest and not in memory. ``committed_us`` never goes backwards within a
+    node.
     """
-    suspects = keys_at(batch.readings, batch.suspects)
-    standing = (yield from _standing(dialect, suspects)) if suspects else {}
-    outcomes = judge(batch.readings, suspects, standing)
-    kept = accepted(batch.readings, outcomes)
+    arrived = points_of(batch.readings)
+    order = key_order(arrived)
+    kept = arrived.take(order)
+    outcomes = None
+    if len(arrived):
+        yield from _look_up_newest(dialect, kept, recent)
+        doubts = doubtful(kept, order, recent.newest)
+        standing = (yield from _standing(dialect, batch.readings, doubts, recent)) if doubts else {}
+        outcomes = judge(batch.readings, doubts, standing)
+    if outcomes is not None:
+        accepted = np.frombuffer(outcomes, np.uint8) == Outcome.ACCEPTED
+        kept = arrived.take(order[accepted[order]])
+        arrived = arrived.take(accepted)
+    if batch.readings.details:
+        details = _details_of(batch.readings, outcomes)
+        arrived, kept = replace(arrived, details=details), replace(kept, details=details)
     committed_us = max(now_us, position.committed_us)
-    hours: frozenset[tuple[int, int]] = frozenset()
     if batch.refusals:
         yield _refusals(batch.refusals)
-    if len(kept):
-        position = Position(position.seq + 1, committed_us, position.accepted_total + len(kept))
-        hours = frozenset(known.missing(kept))
-        yield from _keep(kept, hours)
-        yield _log(node_id, position, kept)
-    return Committing(Appended(position.seq, committed_us, outcomes), position, hours)
-
-
-def _standing(dialect: Dialect, keys: Iterable[Key]) -> Steps[dict[Key, Fact]]:
-    found = dialect.seek(
-        "reading",
-        "r",
-        f"r.minute = k.ts / {US_PER_MINUTE} AND r.series_id = k.series_id AND r.ts = k.ts",
-    )
-    rows = yield Query(
-        dialect.finish(
-            "SELECT r.series_id, r.ts, r.value, r.flags, d.text FROM "
-            + dialect.rows("$1", "k", series_id="bigint", ts="bigint")
-            + f" {found} LEFT JOIN reading_detail AS d"
-            " ON d.minute = r.minute AND d.series_id = r.series_id AND d.ts = r.ts"
-        ),
-        (as_json(list(keys)),),
-    )
-    return {(series_id, ts): fact(value, flags, text) for series_id, ts, value, flags, text in rows}
-
-
-def _keep(kept: Columns, hours: Iterable[tuple[int, int]]) -> Steps[None]:
-    if rows := sorted(hours):
-        # Sorted, so that two nodes never wait for each other crosswise.
-        yield insert_rows(series_hour, ("series_id", "hour"), rows, on_conflict=KEEP_FIRST)
-    minutes = [instant // US_PER_MINUTE for instant in kept.ts_us]
-    yield Insert(
-        reading, READING_NAMES, (minutes, kept.series_id, kept.ts_us, kept.value, kept.flags)
-    )
-    if kept.details:
-        yield insert_rows(
-            reading_detail,
-            DETAIL_NAMES,
-            [
-                (minutes[at], kept.series_id[at], kept.ts_us[at], d.text, d.metadata, d.score)
-                for at, d in kept.details.items()
-            ],
+    if len(arrived):
+        position = Position(position.seq + 1, committed_us, position.accepted_total + len(arrived))
+        row = (
+            recent.last_id + 1,
+            node_id,
+            position.seq,
+            committed_us,
+            position.accepted_total,
+            encode_entry(arrived),
         )
-
-
-def _log(node_id: str, position: Position, kept: Columns) -> Insert:
-    row = (
-        node_id,
-        position.seq,
-        position.committed_us,
-        position.accepted_total,
-        encode_entry(kept),
+        yield insert_rows(intake_batch, LOG_NAMES, [row])
+    return Committing(
+        Appended(position.seq, committed_us, outcomes), position, kept, recent.last_id + 1
     )
-    names = ("node_id", "seq", "committed_at", "accepted_total", "readings")
-    return insert_rows(intake_batch, names, [row])
+
+
+def _look_up_newest(dialect: Dialect, ordered: Points, recent: Recent) -> Steps[None]:
+    """Find the newest instant of each series that is written to for the first time since the start.
+
+    Cost: one search for each of them.
+    """
+    ids = ordered.series_id[runs(ordered.series_id)[:-1]].tolist()
+    unknown = [series_id for series_id in ids if series_id not in recent.newest]
+    if unknown:
+        parts = recent.parts()
+        stored = yield from newest_in_chunks(dialect, unknown)
+        for series_id in unknown:
+            recent.newest[series_id] = max(stored.get(series_id, 0), newest_in(parts, series_id))
+
+
+def _details_of(readings: Columns, outcomes: bytes | None) -> dict[Key, Detail]:
+    """Return the details of the accepted readings."""
+    return {
+        (readings.series_id[at], readings.ts_us[at]): detail
+        for at, detail in readings.details.items()
+        if outcomes is None or outcomes[at] == Outcome.ACCEPTED
+    }
+
+
+def _standing(
+    dialect: Dialect, readings: Columns, doubts: Sequence[int], recent: Recent
+) -> Steps[dict[Key, Fact]]:
+    """Find what stands at the keys in doubt: in memory first, then in the chunks."""
+    keys = {(readings.series_id[at], readings.ts_us[at]) for at in doubts}
+    found = recent.standing(keys)
+    missing = [key for key in keys if key not in found]
+    if missing:
+        stored = in_key_order((yield from chunks.covering(dialect, missing)))
+        facts = stand_in(make_part(stored, 0), by_series(missing))
+        texts = [key for key, known in facts.items() if known[1] == Kind.TEXT]
+        if texts:
+            for series_id, ts_us, text in (yield _texts(dialect, texts)):
+                value, kind, _ = facts[series_id, ts_us]
+                facts[series_id, ts_us] = (value, kind, text)
+        found |= facts
+    return found
+
+
+def _texts(dialect: Dialect, keys: Sequence[Key]) -> Query:
+    condition = f"d.hour = k.ts / {US_PER_HOUR} AND d.series_id = k.series_id AND d.ts = k.ts"
+    source = dialect.rows("$1", "k", series_id="bigint", ts="bigint")
+    return Query(
+        dialect.finish(
+            f"SELECT k.series_id, k.ts, d.text FROM {source}"
+            f" {dialect.seek('reading_detail', 'd', condition)}"
+        ),
+        (as_json(keys),),
+    )
 
 
 def _refusals(refusals: Sequence[Refusal]) -> Insert:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from fieldstation.domains.telemetry.models import series, series_variant
 from fieldstation.domains.telemetry.ports import SeriesKey, SeriesRow, Variant
-from fieldstation.domains.telemetry.store.dialect import MINUTES_PER_HOUR, Dialect
-from fieldstation.domains.telemetry.store.recording import US_PER_HOUR
+from fieldstation.domains.telemetry.store.dialect import Dialect
+from fieldstation.domains.telemetry.store.recent import Part, newest_in
 from fieldstation.domains.telemetry.store.steps import (
     KEEP_FIRST,
     Query,
@@ -20,17 +20,15 @@ from fieldstation.domains.telemetry.store.steps import (
 SERIES_NAMES = ("organization_id", "device_id", "sensor_type", "sensor_id", "created_at")
 VARIANT_NAMES = ("series_id", "number", "unit", "origin", "source_protocol")
 
-_PICKED = (
-    "SELECT s.id, s.organization_id, s.device_id, s.sensor_type, s.sensor_id,"
-    " (SELECT MIN(h.hour) FROM series_hour AS h WHERE h.series_id = s.id),"
-    " (SELECT MAX(h.hour) FROM series_hour AS h WHERE h.series_id = s.id)"
-)
+_PICKED = "SELECT s.id, s.organization_id, s.device_id, s.sensor_type, s.sensor_id"
 
 
-def by_keys(dialect: Dialect, keys: Iterable[SeriesKey]) -> Steps[dict[SeriesKey, SeriesRow]]:
-    """Find series by their identity, with their exact newest instant.
+def by_keys(
+    dialect: Dialect, parts: Sequence[Part], keys: Iterable[SeriesKey]
+) -> Steps[dict[SeriesKey, SeriesRow]]:
+    """Find series by their identity, with their newest instants; ``parts`` were taken before.
 
-    Cost: a search each in the unique index, and sixty for the minutes of its newest hour.
+    Cost: a search each in the unique index, and one for the chunks of its newest hour.
     """
     text = "text"
     rows_of = dialect.rows(
@@ -40,8 +38,9 @@ def by_keys(dialect: Dialect, keys: Iterable[SeriesKey]) -> Steps[dict[SeriesKey
     statement = f"{_PICKED} FROM {rows_of} {dialect.seek('series', 's', same)}"
     rows = yield Query(dialect.finish(statement), (as_json(list(keys)),))
     found = yield from _complete(dialect, rows)
-    newest = yield from _newest(dialect, found)
-    return {row.key: replace(row, last_us=newest.get(row.id)) for row in found}
+    stored = yield from newest_in_chunks(dialect, [row.id for row in found])
+    newest = {row.id: max(stored.get(row.id, 0), newest_in(parts, row.id)) for row in found}
+    return {row.key: replace(row, last_us=newest[row.id] or None) for row in found}
 
 
 def by_ids(dialect: Dialect, series_ids: Sequence[int]) -> Steps[list[SeriesRow]]:
@@ -107,18 +106,16 @@ def number_variants(dialect: Dialect, wanted: Sequence[tuple[int, Variant]]) -> 
     return [known[series_id].index(variant) for series_id, variant in wanted]
 
 
-def _newest(dialect: Dialect, found: Sequence[SeriesRow]) -> Steps[dict[int, int]]:
-    hours = [(row.id, row.last_us // US_PER_HOUR) for row in found if row.last_us is not None]
-    if not hours:
-        return {}
-    given = dialect.rows("$1", "k", series_id="bigint", hour="bigint")
-    at_minute = f"r.minute = k.hour * {MINUTES_PER_HOUR} + m.minute AND r.series_id = k.series_id"
+def newest_in_chunks(dialect: Dialect, series_ids: Sequence[int]) -> Steps[dict[int, int]]:
+    """Find the newest instant of each series that has chunks: one search each."""
+    last_hour = "(SELECT MAX(h.hour) FROM series_hour AS h WHERE h.series_id = k.series_id)"
+    own = dialect.seek("chunk", "c", f"c.hour = {last_hour} AND c.series_id = k.series_id")
     rows = yield Query(
         dialect.finish(
-            f"SELECT k.series_id, MAX(r.ts) FROM {given} CROSS JOIN {dialect.minutes}"
-            f" {dialect.seek('reading', 'r', at_minute)} GROUP BY k.series_id"
+            "SELECT k.series_id, MAX(c.end_us) FROM"
+            f" {dialect.rows('$1', 'k', series_id='bigint')} {own} GROUP BY k.series_id"
         ),
-        (as_json(hours),),
+        (as_json(list(series_ids)),),
     )
     return {row[0]: row[1] for row in rows}
 
@@ -148,8 +145,6 @@ def _complete(dialect: Dialect, rows: Sequence[Row]) -> Steps[list[SeriesRow]]:
             id=series_id,
             key=SeriesKey(*key),
             variants=tuple(variants[series_id]),
-            first_us=None if first is None else first * US_PER_HOUR,
-            last_us=None if last is None else (last + 1) * US_PER_HOUR - 1,
         )
-        for series_id, *key, first, last in rows
+        for series_id, *key in rows
     ]

@@ -1,32 +1,28 @@
 """The reading store in an SQLite file of its own.
 
-One thread holds the only connection that writes and checkpoints; a few more threads read. A batch
-travels as one multi-row ``VALUES`` statement per 1,024 rows, padded to a power of two so that a
-handful of statements stay prepared. Measured with 1,000 rows a batch and 300,000 rows stored, the
-insert alone, idle and beside a Python thread that never pauses: VALUES 0.7 and 2.6 ms; json_each of
-arrays 2.0 and 4.5 ms, of objects 2.6 ms, of parallel arrays 165 ms; executemany 1.1 and 90 ms.
-``INSERT OR ROLLBACK`` spares the statement journal (with it: 1.4 to 3 times the time). Sorting the
-rows by key first did not pay. Unlike JSON, bound parameters carry every float exactly.
+One thread holds the only connection that writes and checkpoints; a few more threads read. Rows
+travel as one multi-row ``VALUES`` statement per 1,024 rows, padded to a power of two so that a
+handful of statements stay prepared; ``executemany`` would wait for the interpreter again at each
+row. ``INSERT OR ROLLBACK`` spares the statement journal.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import TypeVar
 
 from fieldstation.core.clock import Clock
 from fieldstation.core.errors import Busy
-from fieldstation.domains.telemetry.ports import Appended, Columns, Refusal
+from fieldstation.domains.telemetry.ports import Appended, LoggedBatch
 from fieldstation.domains.telemetry.store.dialect import SqliteDialect
+from fieldstation.domains.telemetry.store.recent import Part
 from fieldstation.domains.telemetry.store.recording import (
-    ATTEMPTS_MAX,
     Batch,
-    KnownHours,
     Position,
+    catch_up,
     end_of_log,
     record,
 )
@@ -39,7 +35,7 @@ from fieldstation.domains.telemetry.store.sqlite_connections import (
     transaction,
 )
 from fieldstation.domains.telemetry.store.stepped import SteppedStore
-from fieldstation.domains.telemetry.store.steps import KeyTaken, Steps
+from fieldstation.domains.telemetry.store.steps import Steps
 
 WRITES_WAITING_MAX = 64
 READS_WAITING_MAX = 256
@@ -78,11 +74,12 @@ class SqliteReadingStore(SteppedStore):
         # Used in the writer thread only.
         self._connection: sqlite3.Connection | None = None
         self._position: Position | None = None
-        self._known = KnownHours()
         # Connections of reader threads while none uses them; append and pop are atomic.
         self._idle: list[sqlite3.Connection] = []
 
     async def open(self) -> None:
+        await self._submit(self._writer, self._writes, self._writing)
+        await self._finish_flush()
         await self._submit(self._writer, self._writes, self._find_position)
 
     async def close(self) -> None:
@@ -95,11 +92,19 @@ class SqliteReadingStore(SteppedStore):
             self._idle.pop().close()
         await asyncio.to_thread(self._close_writer)
 
-    async def append(
-        self, readings: Columns, *, suspects: Sequence[int], refusals: Sequence[Refusal] = ()
-    ) -> Appended:
-        batch = Batch(readings, suspects, refusals)
-        return await self._submit(self._writer, self._writes, lambda: self._append(batch))
+    async def follow_others(
+        self, after: Mapping[str, int]
+    ) -> AsyncGenerator[list[LoggedBatch], None]:
+        """Wait until cancelled: a file has one node."""
+        del after
+        await asyncio.Event().wait()
+        yield []  # never: it makes this a generator
+
+    async def _append(self, batch: Batch) -> Appended:
+        return await self._submit(self._writer, self._writes, lambda: self._record(batch))
+
+    async def _read_readings(self, work: Callable[[Sequence[Part]], Steps[Result]]) -> Result:
+        return await self._read(work(self._recent.parts()))
 
     async def _read(self, steps: Steps[Result]) -> Result:
         reading = Reading(steps)
@@ -150,17 +155,9 @@ class SqliteReadingStore(SteppedStore):
 
     def _find_position(self) -> Position:
         if self._position is None:
+            drive(self._writing(), catch_up(self._dialect, self._recent))
             self._position = drive(self._writing(), end_of_log(self._dialect, self._node_id))
         return self._position
-
-    def _append(self, batch: Batch) -> Appended:
-        for _ in range(ATTEMPTS_MAX):
-            try:
-                return self._record(batch)
-            except KeyTaken:
-                # A wrong guess: look at every reading this time.
-                batch = replace(batch, suspects=range(len(batch.readings)))
-        raise Busy("Somebody else writes the same readings to the telemetry file.")
 
     def _record(self, batch: Batch) -> Appended:
         position = self._find_position()
@@ -172,12 +169,13 @@ class SqliteReadingStore(SteppedStore):
             node_id=self._node_id,
             position=position,
             now_us=self._clock.now_us(),
-            known=self._known,
+            recent=self._recent,
         )
-        with naming_errors(), transaction(self._writing()):
+        with transaction(self._writing()):
             done = drive(self._writing(), steps)
+        if len(done.kept):
+            self._recent.add(done.kept, done.entry_id)
         self._position = done.position
-        self._known.remember(done.hours)
         return done.appended
 
     def _close_writer(self) -> None:

@@ -1,12 +1,15 @@
 """The reading store in terms of steps: what does not depend on the database."""
 
+import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TypeVar
 
 from fieldstation.core.clock import Clock
 from fieldstation.domains.telemetry.ports import (
+    Appended,
     Bucket,
     Columns,
     LastValue,
@@ -23,6 +26,7 @@ from fieldstation.domains.telemetry.ports import (
 from fieldstation.domains.telemetry.store import (
     aggregates,
     deletion,
+    flushing,
     intake_log,
     last_values,
     pages,
@@ -31,6 +35,9 @@ from fieldstation.domains.telemetry.store import (
     totals,
 )
 from fieldstation.domains.telemetry.store.dialect import Dialect
+from fieldstation.domains.telemetry.store.points import Points
+from fieldstation.domains.telemetry.store.recent import Part, Recent
+from fieldstation.domains.telemetry.store.recording import Batch
 from fieldstation.domains.telemetry.store.steps import Steps
 
 Result = TypeVar("Result")
@@ -46,6 +53,10 @@ class SteppedStore(ABC):
         self._dialect = dialect
         self._node_id = node_id
         self._clock = clock
+        self.flush_limits = flushing.FlushLimits()
+        self._recent = Recent()
+        self._recent_since_us = clock.now_us()
+        self._flushing = asyncio.Lock()
 
     @abstractmethod
     async def _read(self, steps: Steps[Result]) -> Result:
@@ -56,17 +67,36 @@ class SteppedStore(ABC):
         """Run steps in one durable transaction; raise ``Busy``."""
 
     @abstractmethod
+    async def _read_readings(self, work: Callable[[Sequence[Part]], Steps[Result]]) -> Result:
+        """Run steps that bring together memory and chunks, off the event loop; raise ``Busy``.
+
+        They get the parts as they are once everything acknowledged anywhere is known here.
+        """
+
+    @abstractmethod
+    async def _append(self, batch: Batch) -> Appended:
+        """Commit one batch; raise ``Busy``."""
+
+    @abstractmethod
     async def _bytes_beside(self) -> int:
         """Return what the database keeps on the disk beside its tables."""
 
     async def resolve_series(self, keys: Sequence[SeriesKey]) -> list[SeriesRow]:
-        found = await self._read(series.by_keys(self._dialect, set(keys)))
+        found = await self._read_readings(
+            lambda parts: series.by_keys(self._dialect, parts, set(keys))
+        )
         missing = [key for key in keys if key not in found]
         if missing:
-            now_us = self._clock.now_us()
-            await self._write(series.create(missing, now_us=now_us))
-            found |= await self._read(series.by_keys(self._dialect, set(missing)))
+            await self._write(series.create(missing, now_us=self._clock.now_us()))
+            found |= await self._read_readings(
+                lambda parts: series.by_keys(self._dialect, parts, set(missing))
+            )
         return [found[key] for key in keys]
+
+    async def append(self, readings: Columns, *, refusals: Sequence[Refusal] = ()) -> Appended:
+        if len(self._recent) >= self.flush_limits.recent_readings_max:
+            await self.flush()
+        return await self._append(Batch(readings, refusals))
 
     async def resolve_variants(self, wanted: Sequence[tuple[int, Variant]]) -> list[int]:
         return await self._write(series.number_variants(self._dialect, wanted))
@@ -102,31 +132,42 @@ class SteppedStore(ABC):
         after: PageKey | None = None,
         only_anomalies: bool = False,
     ) -> Columns:
-        steps = pages.page(
-            self._dialect,
-            series,
-            start_us=start_us,
-            end_us=end_us,
-            order=order,
-            limit=limit,
-            after=after,
-            only_anomalies=only_anomalies,
+        return await self._read_readings(
+            lambda parts: pages.page(
+                self._dialect,
+                parts,
+                series,
+                start_us=start_us,
+                end_us=end_us,
+                order=order,
+                limit=limit,
+                after=after,
+                only_anomalies=only_anomalies,
+            )
         )
-        return await self._read(steps)
 
     async def buckets(
         self, series: Sequence[SeriesRow], *, start_us: int, end_us: int, interval_us: int
     ) -> list[Bucket]:
-        steps = aggregates.buckets(
-            self._dialect, series, start_us=start_us, end_us=end_us, interval_us=interval_us
+        return await self._read_readings(
+            lambda parts: aggregates.buckets(
+                self._dialect,
+                parts,
+                series,
+                start_us=start_us,
+                end_us=end_us,
+                interval_us=interval_us,
+            )
         )
-        return await self._read(steps)
 
     async def stats(
         self, series: Sequence[SeriesRow], *, start_us: int, end_us: int
     ) -> list[SeriesStats]:
-        steps = aggregates.stats(self._dialect, series, start_us=start_us, end_us=end_us)
-        return await self._read(steps)
+        return await self._read_readings(
+            lambda parts: aggregates.stats(
+                self._dialect, parts, series, start_us=start_us, end_us=end_us
+            )
+        )
 
     async def stream(
         self, series: Sequence[SeriesRow], *, start_us: int, end_us: int, rows_max: int = 10_000
@@ -154,9 +195,15 @@ class SteppedStore(ABC):
         await self._write(last_values.save(values, node_id=self._node_id, seq=seq))
 
     async def batches_after(
-        self, cursor: Mapping[str, int], *, batches_max: int = 256
+        self,
+        cursor: Mapping[str, int],
+        *,
+        batches_max: int = 256,
+        until: Mapping[str, int] | None = None,
     ) -> list[LoggedBatch]:
-        steps = intake_log.batches_after(self._dialect, cursor, batches_max=batches_max)
+        steps = intake_log.batches_after(
+            self._dialect, cursor, batches_max=batches_max, until=until
+        )
         return await self._read(steps)
 
     async def log_bounds(self) -> dict[str, tuple[int, int]]:
@@ -177,20 +224,84 @@ class SteppedStore(ABC):
     async def trim_refusals(self, *, keep_per_device: int) -> int:
         return await self._write(refusals.trim(self._dialect, keep_per_device=keep_per_device))
 
+    async def flush_due(self) -> None:
+        if not len(self._recent):
+            self._recent_since_us = self._clock.now_us()
+        if self._is_flush_due():
+            async with self._flushing_alone():
+                if self._is_flush_due():
+                    await self._flush_all()
+
+    def _is_flush_due(self) -> bool:
+        waited_us = self._clock.now_us() - self._recent_since_us
+        limits = self.flush_limits
+        return len(self._recent) >= limits.readings or waited_us >= limits.interval_us
+
+    async def flush(self) -> None:
+        async with self._flushing_alone():
+            await self._flush_all()
+
+    @asynccontextmanager
+    async def _flushing_alone(self) -> AsyncGenerator[None, None]:
+        """Keep flushes and deletions apart: each would undo what the other does."""
+        async with self._flushing:
+            yield
+
+    async def _flush_all(self) -> None:
+        """Write the chunks of everything that is in memory now."""
+        target = self._recent.last_id
+        while parts := self._recent.freeze():
+            since_us = self._clock.now_us()
+            last_id = parts[-1].last_id
+            await self._flush_through(last_id, [part.points for part in parts])
+            self._recent.forget_through(last_id)
+            self._recent_since_us = since_us
+            if last_id >= target:
+                return
+
+    async def _flush_through(self, through_id: int, pieces: Sequence[Points]) -> None:
+        """Write the chunks of everything up to a log entry; what stands already stays."""
+        points, series_ids = await asyncio.to_thread(flushing.sort, pieces)
+        alive = await self._read(flushing.living(self._dialect, series_ids))
+        rows, details, dropped = await asyncio.to_thread(flushing.make_rows, points, alive)
+        await self._write(flushing.begin(through_id))
+        size = self.flush_limits.chunks_per_slice
+        for at in range(0, len(rows), size):
+            await self._write(flushing.write_chunks(rows[at : at + size]))
+        size = self.flush_limits.details_per_slice
+        for at in range(0, len(details), size):
+            await self._write(flushing.write_details(details[at : at + size]))
+        await self._write(flushing.end(self._dialect, through_id, dropped=dropped))
+
+    async def _finish_flush(self) -> None:
+        """Begin where the last flush ended."""
+        self._recent.begin_at(await self._unfinished_flushed())
+
+    async def _unfinished_flushed(self) -> int:
+        """Finish a flush that did not reach its end; return up to where everything is in chunks."""
+        progress = await self._read(flushing.progress(self._dialect))
+        if progress.flushing > progress.flushed:
+            rest = flushing.entries_between(self._dialect, progress.flushed, progress.flushing)
+            await self._flush_through(progress.flushing, await self._read(rest))
+        return progress.flushing
+
     async def delete_device(self, organization_id: str, device_id: str) -> None:
-        """Delete in slices of six hours of a series.
+        """Delete in slices of a hundred hours of a series.
 
         After ``Busy`` a second call goes on where this one stopped.
         """
         found = deletion.series_of(self._dialect, organization_id, device_id)
         series_ids = await self._read(found)
-        for series_id in series_ids:
-            while await self._write(deletion.slice_of_readings(self._dialect, series_id)):
-                pass
-        rest = deletion.rest_of_device(self._dialect, organization_id, device_id, series_ids)
-        await self._write(rest)
+        async with self._flushing_alone():
+            # What is in chunks can be counted and deleted in one transaction.
+            await self._flush_all()
+            for series_id in series_ids:
+                while await self._write(deletion.slice_of_readings(self._dialect, series_id)):
+                    pass
+            rest = deletion.rest_of_device(self._dialect, organization_id, device_id, series_ids)
+            await self._write(rest)
 
     async def totals(self) -> StoreTotals:
         beside = await self._bytes_beside()
-        found = await self._read(totals.totals(self._dialect))
+        found = await self._read_readings(lambda parts: totals.totals(self._dialect, parts))
         return replace(found, bytes_on_disk=found.bytes_on_disk + beside)
