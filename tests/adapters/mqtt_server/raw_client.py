@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from fieldstation.adapters.mqtt_server.codec import encode_publish, encode_size
+from fieldstation.adapters.mqtt_server.codec import encode_publish
+from fieldstation.adapters.mqtt_server.fields import encode_size
 from fieldstation.adapters.mqtt_server.packets import Connect, Publish
 from fieldstation.adapters.mqtt_server.server import MqttServer
 from tests.adapters.mqtt_server.station import PASSWORD

@@ -25,7 +25,7 @@ async def serving(
         "port": 0,
         "tls_port": 0,
         "sweep_interval_ms": 10,
-        "retained_retry_ms": 10,
+        "changes_retry_ms": 10,
     } | options
     server = MqttServer(MqttServerOptions(**wanted), station, clock or SystemClock(), tls=tls)
     await server.start()

@@ -8,10 +8,11 @@ from fieldstation.adapters.mqtt_server.ports import (
     MqttCredentials,
     MqttIdentity,
     Receipt,
-    RetainedMessage,
     Verdict,
 )
 from fieldstation.core.errors import Busy, StationError, Unauthenticated
+from fieldstation.domains.messaging.schemas import Change, KeptSession, Retained
+from tests.adapters.mqtt_server.kept_sessions import KeptSessions
 
 PASSWORD = "secret"
 
@@ -49,13 +50,15 @@ class MemoryStation:
         self.refusals: dict[str, Exception] = {}
         self.doors_open = asyncio.Event()
         self.doors_open.set()
-        self.retained: dict[tuple[str, str], RetainedMessage] = {}
+        self.retained: dict[tuple[str, str], Retained] = {}
+        self.sessions = KeptSessions()
         self.retained_commits: list[int] = []
         self.retained_busy = False
         self.retained_may_commit = asyncio.Event()
         self.retained_may_commit.set()
         self.broken_topics: set[str] = set()
         self.not_loaded_topics: set[str] = set()
+        self.refused_payloads: set[bytes] = set()
         self._unsettled: list[Receipt] = []
         self._wakes: list[Callable[[], None]] = []
 
@@ -108,7 +111,7 @@ class MemoryStation:
         self._unsettled.append(receipt)
         if self.commits_itself:
             asyncio.get_running_loop().call_soon(self.commit)
-        return Verdict.TAKEN
+        return Verdict.REFUSED if payload in self.refused_payloads else Verdict.TAKEN
 
     def commit(self, count: int | None = None) -> None:
         """Settle the oldest messages, as one group commit does."""
@@ -147,18 +150,24 @@ class MemoryStation:
     def seen(self, identity: MqttIdentity) -> None:
         self.seen_names[identity.device_id or identity.user_id or ""] += 1
 
-    async def load_retained(self) -> Sequence[RetainedMessage]:
+    async def load_retained(self) -> Sequence[Retained]:
         return list(self.retained.values())
 
-    async def save_retained(self, changes: Sequence[RetainedMessage]) -> None:
+    async def load_sessions(self) -> Sequence[KeptSession]:
+        return self.sessions.load()
+
+    async def save(self, changes: Sequence[Change]) -> None:
         await self.retained_may_commit.wait()
         if self.retained_busy:
             raise Busy("the database is away")
         self.retained_commits.append(len(changes))
         for change in changes:
-            self.retained.pop((change.organization_id, change.topic), None)
-            if change.payload:
-                self.retained[change.organization_id, change.topic] = change
+            if isinstance(change, Retained):
+                self.retained.pop((change.organization_id, change.topic), None)
+                if change.payload:
+                    self.retained[change.organization_id, change.topic] = change
+            else:
+                self.sessions.apply(change)
 
     def refuse(self, username: str, error: StationError | RuntimeError) -> None:
         """Answer this username's CONNECT with an error."""

@@ -3,14 +3,15 @@
 import pytest
 
 from fieldstation.adapters.mqtt_server.acknowledge import Acknowledger
+from fieldstation.adapters.mqtt_server.keeper import Keeper
 from fieldstation.adapters.mqtt_server.options import (
     MqttCounters,
     MqttServerOptions,
     SpaceLimits,
 )
 from fieldstation.adapters.mqtt_server.packets import Publish
-from fieldstation.adapters.mqtt_server.retained import RetainedWriter
 from fieldstation.adapters.mqtt_server.space import TopicSpace
+from fieldstation.core.clock import SystemClock
 from tests.adapters.mqtt_server.station import MemoryStation
 
 
@@ -18,10 +19,10 @@ def make_acknowledger() -> tuple[Acknowledger, list[int]]:
     acknowledged: list[int] = []
     acknowledger = Acknowledger(
         "org-a",
-        TopicSpace(SpaceLimits(match_cache_entries_max=2), MqttCounters()),
-        RetainedWriter(MemoryStation(), MqttServerOptions()),
+        TopicSpace(SpaceLimits(match_cache_entries_max=2), MqttCounters(), SystemClock()),
+        Keeper(MemoryStation(), MqttServerOptions()),
         acknowledge=acknowledged.extend,
-        abandon=acknowledged.clear,
+        abandon=lambda _: acknowledged.clear(),
     )
     return acknowledger, acknowledged
 

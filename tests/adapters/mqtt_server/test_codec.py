@@ -10,9 +10,9 @@ from fieldstation.adapters.mqtt_server.codec import (
     Decoder,
     encode_pubacks,
     encode_publish,
-    encode_size,
     encode_suback,
 )
+from fieldstation.adapters.mqtt_server.fields import encode_size
 from fieldstation.adapters.mqtt_server.options import PacketLimits
 from fieldstation.adapters.mqtt_server.packets import (
     Connect,
@@ -21,7 +21,10 @@ from fieldstation.adapters.mqtt_server.packets import (
     Pingreq,
     ProtocolError,
     Puback,
+    Pubcomp,
     Publish,
+    Pubrec,
+    Pubrel,
     Subscribe,
     Unsubscribe,
     UnsupportedProtocolError,
@@ -32,7 +35,6 @@ from tests.adapters.mqtt_server.raw_client import (
     connect_bytes,
     encode_connect,
     packet,
-    puback_bytes,
     publish_bytes,
     subscribe_bytes,
     text,
@@ -79,7 +81,7 @@ publishes = st.builds(
 packets = st.one_of(
     connects,
     publishes,
-    st.builds(Puback, packet_ids),
+    *(st.builds(kind, packet_ids) for kind in (Puback, Pubrec, Pubrel, Pubcomp)),
     st.builds(
         Subscribe,
         packet_ids,
@@ -91,20 +93,22 @@ packets = st.one_of(
 )
 
 
+FIRST_OF = {Puback: 0x40, Pubrec: 0x50, Pubrel: 0x62, Pubcomp: 0x70}
+
+
 def encode(sent: Packet) -> bytes:
     match sent:
         case Publish():
             return encode_publish(sent)
         case Connect():
             return encode_connect(sent)
-        case Puback(packet_id):
-            return puback_bytes(packet_id)
         case Subscribe(packet_id, wanted):
             return subscribe_bytes(*wanted, packet_id=packet_id)
         case Unsubscribe(packet_id, unwanted):
             return unsubscribe_bytes(*unwanted, packet_id=packet_id)
-        case Pingreq() | Disconnect():
-            return PINGREQ if sent == Pingreq() else DISCONNECT
+        case Puback() | Pubrec() | Pubrel() | Pubcomp():
+            return packet(FIRST_OF[type(sent)], sent.packet_id.to_bytes(2, "big"))
+    return PINGREQ if sent == Pingreq() else DISCONNECT
 
 
 def decode(*parts: bytes, limits: PacketLimits | None = None, count_max: int = 4) -> list[Packet]:
@@ -190,7 +194,8 @@ VIOLATIONS = {
     "packet type 0": b"\x00\x00",
     "packet type 15": b"\xf0\x00",
     "a packet only servers send": b"\x20\x02\x00\x00",
-    "PUBREL without QoS 2": b"\x62\x02\x00\x01",
+    "reserved bits of PUBREL": packet(0x60, body(1)),
+    "packet id 0 in PUBREC": packet(0x50, body(0)),
     "remaining length of five bytes": b"\x30\xff\xff\xff\xff\x01",
     "PUBLISH without topic": b"\x30\x01\x00",
     "empty topic": packet(0x30, text("") + b"1"),
@@ -256,10 +261,10 @@ def test_a_violation_is_a_protocol_error_after_the_packets_before_it(frame: byte
 @pytest.mark.parametrize(
     "frame",
     [
-        connect_bytes()[:8] + b"\x05" + connect_bytes()[9:],
+        connect_bytes()[:8] + b"\x06" + connect_bytes()[9:],
         packet(0x10, text("MQIsdp") + b"\x03\x02\0\0" + text("c")),
     ],
-    ids=["5", "3.1"],
+    ids=["6", "3.1"],
 )
 def test_other_versions_of_the_protocol_are_told_apart(frame: bytes) -> None:
     with pytest.raises(UnsupportedProtocolError):

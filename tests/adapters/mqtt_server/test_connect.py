@@ -1,6 +1,7 @@
 """CONNECT: who gets in, who is refused how, and who takes over from whom."""
 
 import asyncio
+import encodings.idna  # noqa: F401 - to connect needs it, and then no file can be opened
 import resource
 import socket
 from datetime import UTC, datetime
@@ -98,14 +99,14 @@ async def test_an_authentication_that_never_ends_is_given_up() -> None:
 @pytest.mark.parametrize(
     ("frame", "answer"),
     [
-        (connect_bytes()[:8] + b"\x05" + connect_bytes()[9:], connack(ConnectCode.BAD_PROTOCOL)),
+        (connect_bytes()[:8] + b"\x06" + connect_bytes()[9:], connack(ConnectCode.BAD_PROTOCOL)),
         (connect_bytes("", clean=False), connack(ConnectCode.BAD_CLIENT_ID)),
         (connect_bytes("x" * 300), connack(ConnectCode.BAD_CLIENT_ID)),
         (publish_bytes("a"), b""),
         (b"GET / HTTP/1.1\r\nHost: station\r\n\r\n", b""),
         (packet(0x10, text("MQTT") + b"\x04"), b""),
     ],
-    ids=["version 5", "no id, not clean", "long id", "not CONNECT", "HTTP", "cut short"],
+    ids=["version 6", "no id, not clean", "long id", "not CONNECT", "HTTP", "cut short"],
 )
 async def test_what_is_no_good_connect_is_answered_and_closed(frame: bytes, answer: bytes) -> None:
     async with serving(MemoryStation()) as server, raw_client(server) as client:

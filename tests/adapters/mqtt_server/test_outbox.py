@@ -3,6 +3,7 @@
 from fieldstation.adapters.mqtt_server.options import MqttCounters, OutboxLimits
 from fieldstation.adapters.mqtt_server.outbox import Delivery, Outbox
 from fieldstation.adapters.mqtt_server.packets import Publish
+from fieldstation.core.clock import SystemClock
 from tests.adapters.mqtt_server.raw_client import Received, read_publish
 
 
@@ -28,7 +29,9 @@ class Link:
 
 def make_outbox(*, persistent: bool = True, **limits: int) -> tuple[Outbox, MqttCounters]:
     counters = MqttCounters()
-    return Outbox(OutboxLimits(**limits), counters, persistent=persistent), counters
+    limited = OutboxLimits(**limits)
+    outbox = Outbox(limited, counters, persistent=persistent, now_us=SystemClock().now_us)
+    return outbox, counters
 
 
 def message(payload: str, *, qos: int = 1) -> Delivery:

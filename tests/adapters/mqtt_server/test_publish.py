@@ -202,15 +202,6 @@ async def test_over_quota_closes() -> None:
         assert server.counters.over_quota == 1
 
 
-async def test_qos_2_closes_with_a_reason() -> None:
-    station = MemoryStation()
-    async with serving(station) as server, connected(server) as client:
-        client.send(publish_bytes(READINGS, packet_id=1, qos=2))
-        assert await client.read_to_end() == b""
-        assert server.counters.protocol_errors == 1
-        assert station.taken == []
-
-
 async def test_the_largest_packet_passes_and_a_larger_one_closes() -> None:
     station = MemoryStation()
     limits = PacketLimits(packet_bytes_max=200_000)

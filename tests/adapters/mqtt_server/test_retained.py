@@ -2,11 +2,13 @@
 
 import pytest
 
+from fieldstation.adapters.mqtt_server.grants import Grant, match_of
 from fieldstation.adapters.mqtt_server.options import MqttCounters, OutboxLimits, SpaceLimits
 from fieldstation.adapters.mqtt_server.outbox import Outbox
 from fieldstation.adapters.mqtt_server.packets import Publish
-from fieldstation.adapters.mqtt_server.ports import RetainedMessage
 from fieldstation.adapters.mqtt_server.space import TopicSpace
+from fieldstation.core.clock import SystemClock
+from fieldstation.domains.messaging.schemas import Retained
 from tests.adapters.mqtt_server.raw_client import connected, publish_bytes
 from tests.adapters.mqtt_server.serving import serving
 from tests.adapters.mqtt_server.station import MemoryStation
@@ -87,7 +89,7 @@ async def test_a_retained_reading_waits_for_both_commits() -> None:
 async def test_while_the_database_is_away_retained_messages_wait_and_then_all_are_saved() -> None:
     station = MemoryStation()
     station.retained_busy = True
-    async with serving(station, retained_waiting_max=5) as server, connected(server) as client:
+    async with serving(station, changes_waiting_max=5) as server, connected(server) as client:
         client.send(*(publish_bytes(f"a/{n}", packet_id=n, retain=True) for n in range(1, 21)))
         await wait_until(lambda: server.counters.paused == 1)
         async with connected(server, "other") as other:
@@ -113,10 +115,10 @@ async def test_beyond_the_limit_a_message_is_delivered_and_acknowledged_but_not_
 
 def test_retained_bytes_are_bounded_and_freed() -> None:
     counters = MqttCounters()
-    space = TopicSpace(SpaceLimits(retained_bytes_max=100), counters)
+    space = TopicSpace(SpaceLimits(retained_bytes_max=100), counters, SystemClock())
 
     def retain(topic: str, size: int) -> bool:
-        return space.retain(RetainedMessage("org-a", topic, b"x" * size, 0))
+        return space.retain(Retained("org-a", topic, b"x" * size, 0))
 
     assert retain("a", 60)
     assert not retain("b", 60)
@@ -125,31 +127,32 @@ def test_retained_bytes_are_bounded_and_freed() -> None:
     assert retain("a", 0)
     assert retain("b", 100)
     assert retain("never there", 0)
-    assert [kept.message.topic for kept in space.retained("#", qos=0)] == ["b"]
+    assert [kept.message.topic for kept in space.retained("#", Grant(0))] == ["b"]
 
 
 def test_the_matches_remembered_are_bounded() -> None:
-    space = TopicSpace(SpaceLimits(match_cache_entries_max=2), MqttCounters())
+    space = TopicSpace(SpaceLimits(match_cache_entries_max=2), MqttCounters(), SystemClock())
     listener = Listener()
-    space.subscribe(listener, "a/#", 0)
+    space.subscribe(listener, "a/#", match_of(0, 0))
     for _ in range(2):
-        assert [space.forward(f"a/{number}", b"", qos=1) for number in range(5)] == [1] * 5
+        assert [space.forward(Publish(f"a/{number}", b"", 0, 1)) for number in range(5)] == [1] * 5
     space.unsubscribe(listener, ["a/#"])
-    assert space.forward("a/0", b"", qos=1) == 0
+    assert space.forward(Publish("a/0", b"", 0, 1)) == 0
 
 
 class Listener:
     """Subscribes, and is never there."""
 
     def __init__(self) -> None:
-        self.outbox = Outbox(OutboxLimits(), MqttCounters(), persistent=False)
+        now_us = SystemClock().now_us
+        self.outbox = Outbox(OutboxLimits(), MqttCounters(), persistent=False, now_us=now_us)
 
 
 async def test_many_retained_messages_arrive_however_small_the_window() -> None:
     station = MemoryStation()
     for number in range(500):
         topic = f"a/{number}"
-        station.retained["org-a", topic] = RetainedMessage("org-a", topic, b"1", 1)
+        station.retained["org-a", topic] = Retained("org-a", topic, b"1", 1)
     limits = OutboxLimits(inflight_max=3, queue_messages_max=5)
     async with serving(station, outbox=limits) as server, connected(server) as client:
         await client.subscribe(("#", 1))
@@ -165,7 +168,7 @@ async def test_who_asks_for_retained_messages_faster_than_it_reads_is_closed() -
     station = MemoryStation()
     for number in range(50):
         topic = f"a/{number}"
-        station.retained["org-a", topic] = RetainedMessage("org-a", topic, b"1", 1)
+        station.retained["org-a", topic] = Retained("org-a", topic, b"1", 1)
     limits = OutboxLimits(inflight_max=1, retained_backlog_max=120)
     async with serving(station, outbox=limits) as server, connected(server) as client:
         await client.subscribe(("#", 1), ("a/#", 1), ("+/+", 1))

@@ -55,7 +55,7 @@ def test_the_examples_of_the_standard_hold(
     topic_filter: str, topic: str, *, expected: bool
 ) -> None:
     assert matches(topic_filter, topic) == expected
-    tree: SubscriptionTree[str] = SubscriptionTree()
+    tree: SubscriptionTree[str, int] = SubscriptionTree(max)
     tree.add("me", topic_filter, 1)
     assert tree.match(topic) == ({"me": 1} if expected else {})
 
@@ -65,7 +65,7 @@ def test_the_examples_of_the_standard_hold(
 def test_a_subscriber_is_found_once_with_its_highest_qos(
     subscriptions: list[tuple[int, str, int]], topic: str
 ) -> None:
-    tree: SubscriptionTree[int] = SubscriptionTree()
+    tree: SubscriptionTree[int, int] = SubscriptionTree(max)
     latest: dict[tuple[int, str], int] = {}
     for subscriber, topic_filter, qos in subscriptions:
         tree.add(subscriber, topic_filter, qos)
@@ -83,7 +83,7 @@ def test_a_subscriber_is_found_once_with_its_highest_qos(
 def test_what_is_unsubscribed_leaves_nothing_behind(
     changes: list[tuple[bool, str]], topic: str
 ) -> None:
-    tree: SubscriptionTree[str] = SubscriptionTree()
+    tree: SubscriptionTree[str, int] = SubscriptionTree(max)
     left: set[str] = set()
     for adds, topic_filter in changes:
         if adds:

@@ -53,7 +53,7 @@ async def test_a_client_that_says_good_bye_leaves_no_will() -> None:
         assert server.counters.wills_published == 0
 
 
-@pytest.mark.parametrize("frame", [b"\xf0\x00", publish_bytes("a", packet_id=1, qos=2)])
+@pytest.mark.parametrize("frame", [b"\xf0\x00", publish_bytes("a", packet_id=1, qos=3)])
 async def test_a_violation_publishes_the_will(frame: bytes) -> None:
     station = MemoryStation()
     async with serving(station) as server, connected(server, will=WILL) as client:

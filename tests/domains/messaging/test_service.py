@@ -30,7 +30,7 @@ CHANGES = st.lists(
 
 async def save(database: Database, changes: list[Retained]) -> None:
     async with database.transaction() as session:
-        await service.save_retained(session, changes, now=NOW)
+        await service.save(session, changes, now=NOW)
 
 
 async def load(database: Database) -> dict[tuple[str, str], tuple[bytes, int]]:

@@ -4,72 +4,88 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fieldstation.adapters.mqtt_server.packets import Publish
-from fieldstation.adapters.mqtt_server.ports import RetainedMessage
-from fieldstation.adapters.mqtt_server.retained import RetainedWriter
-from fieldstation.adapters.mqtt_server.space import TopicSpace
+from fieldstation.adapters.mqtt_server.dialects import token_of
+from fieldstation.adapters.mqtt_server.keeper import Keeper
+from fieldstation.adapters.mqtt_server.packets import SUBSCRIPTION_REFUSED, Publish
+from fieldstation.adapters.mqtt_server.sessions import Session
+from fieldstation.adapters.mqtt_server.space import NO_PROPERTIES, TopicSpace
+from fieldstation.domains.messaging.schemas import Retained
 
 
-class _Passed(NamedTuple):
-    """A message that needs no commit and only waits for those before it."""
+class _Entry(NamedTuple):
+    """A message that is more than its packet id."""
 
     message: Publish
+    code: int
+    settles: bool
+    delivers: bool
 
 
 class Acknowledger:
     """The receipt of one connection; lives on after it until everything that it took is settled.
 
     A message goes through two lines: until the station settled it (then it is forwarded and
-    retained), and, behind a retained one, until that is saved. A message that nobody listens to is
-    only its packet id.
+    retained), and, behind one that must be kept, until that is saved. A message that nobody listens
+    to is only its token (see ``token_of``).
     """
 
     def __init__(
         self,
         organization_id: str,
         space: TopicSpace,
-        retained: RetainedWriter,
+        keeper: Keeper,
         *,
+        session: Session | None = None,
         acknowledge: Callable[[list[int]], None],
-        abandon: Callable[[], None],
+        abandon: Callable[[list[int]], None],
     ) -> None:
         self._organization_id = organization_id
         self._space = space
-        self._retained = retained
+        self._keeper = keeper
+        self._session = session
         self._acknowledge = acknowledge
         self._abandon = abandon
-        self._unsettled: deque[int | Publish | _Passed] = deque()
+        self._unsettled: deque[int | _Entry] = deque()
         self._unsaved: deque[tuple[int, bool]] = deque()
+        self.taken_plain = self._unsettled.append
+        """As ``taken``, with the packet id of a message below QoS 2 that nobody listens to."""
 
     def __len__(self) -> int:
         """Count the messages not yet acknowledged."""
         return len(self._unsettled) + len(self._unsaved)
 
-    def taken(self, message: Publish) -> None:
+    def taken(self, message: Publish, code: int = 0) -> None:
         """The station took this message and will settle it."""
-        plain = not message.retain and not self._space.has_listeners
-        self._unsettled.append(message.packet_id if plain else message)
+        if message.retain or self._space.has_listeners or message.qos == 2:
+            self._unsettled.append(_Entry(message, code, settles=True, delivers=True))
+        else:
+            self._unsettled.append(token_of(message, code) if code else message.packet_id)
 
     def passed(self, message: Publish) -> None:
         """The station does not need this message."""
+        self._without_settling(_Entry(message, 0, settles=False, delivers=True))
+
+    def refused(self, message: Publish, code: int) -> None:
+        """Nobody gets this message; its client is told why."""
+        self._without_settling(_Entry(message, code, settles=False, delivers=False))
+
+    def _without_settling(self, entry: _Entry) -> None:
         if self._unsettled:
-            self._unsettled.append(_Passed(message))
+            self._unsettled.append(entry)
         else:
-            self._release([message])
+            self._release([entry])
 
     def settle(self, count: int) -> None:
         """The oldest ``count`` taken messages are safe; see ``ports.Receipt``."""
         unsettled = self._unsettled
-        released: list[int | Publish] = []
+        released: list[int | _Entry] = []
         while unsettled:
             entry = unsettled[0]
-            if isinstance(entry, _Passed):
-                released.append(entry.message)
-            elif count:
+            if isinstance(entry, int) or entry.settles:
+                if not count:
+                    break
                 count -= 1
-                released.append(entry)
-            else:
-                break
+            released.append(entry)
             unsettled.popleft()
         if count:
             raise ValueError(f"{count} more messages were settled than taken")
@@ -77,48 +93,68 @@ class Acknowledger:
 
     def fail(self) -> None:
         """What is unsettled was not stored; see ``ports.Receipt``."""
+        lost = [
+            entry.message.packet_id
+            for entry in self._unsettled
+            if not isinstance(entry, int) and entry.message.qos == 2
+        ]
         self._unsettled.clear()
-        self._abandon()
+        self._abandon(lost)
 
     def saved(self, count: int) -> None:
-        """The oldest ``count`` unsaved retained messages are committed."""
-        packet_ids: list[int] = []
+        """The oldest ``count`` messages that waited for it are saved."""
+        tokens: list[int] = []
         while self._unsaved:
-            packet_id, waits = self._unsaved[0]
+            token, waits = self._unsaved[0]
             if waits:
                 if not count:
                     break
                 count -= 1
             self._unsaved.popleft()
-            if packet_id:
-                packet_ids.append(packet_id)
-        self._acknowledge(packet_ids)
+            if token:
+                tokens.append(token)
+        self._acknowledge(tokens)
 
-    def _release(self, released: list[int | Publish]) -> None:
-        packet_ids: list[int] = []
+    def _release(self, released: list[int | _Entry]) -> None:
+        tokens: list[int] = []
         for entry in released:
             if isinstance(entry, int):
-                packet_id, waits = entry, False
+                token, waits = entry, False
             else:
-                packet_id, waits = entry.packet_id, self._deliver(entry)
+                token, waits = token_of(entry.message, entry.code), self._deliver(entry)
             if waits or self._unsaved:
-                self._unsaved.append((packet_id, waits))
-            elif packet_id:
-                packet_ids.append(packet_id)
-        self._acknowledge(packet_ids)
+                self._unsaved.append((token, waits))
+            elif token:
+                tokens.append(token)
+        self._acknowledge(tokens)
 
-    def _deliver(self, message: Publish) -> bool:
-        """Forward and retain a message.
+    def _deliver(self, entry: _Entry) -> bool:
+        """Forward and keep a message.
 
         Return whether its acknowledgement waits until that is saved.
         """
-        self._space.forward(message.topic, message.payload, qos=message.qos)
-        if not message.retain:
+        message = entry.message
+        before = self._keeper.position
+        if entry.delivers:
+            self._space.forward(message, publisher=self._session)
+            if message.retain:
+                self._retain(message)
+        journal = self._session.journal if self._session else None
+        if message.qos == 2 and journal is not None and entry.code < SUBSCRIPTION_REFUSED:
+            journal.received(message.packet_id, held=True)
+        if self._keeper.position == before:
             return False
-        change = RetainedMessage(
-            self._organization_id, message.topic, message.payload, min(message.qos, 1)
-        )
-        if not self._space.retain(change):
-            return False
-        self._retained.submit(change, self)
+        self._keeper.tell(self)
         return True
+
+    def _retain(self, message: Publish) -> None:
+        change = Retained(
+            self._organization_id,
+            message.topic,
+            message.payload,
+            message.qos,
+            (message.properties or NO_PROPERTIES).forwarded,
+            self._space.expiry_of(message),
+        )
+        if self._space.retain(change):
+            self._keeper.add(change)

@@ -3,14 +3,18 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-from fieldstation.adapters.mqtt_server.options import MqttCounters, MqttServerOptions
+from fieldstation.adapters.mqtt_server.broker_topics import BrokerTopics
+from fieldstation.adapters.mqtt_server.keeper import Keeper
+from fieldstation.adapters.mqtt_server.options import MqttCounters, MqttServerOptions, Traffic
+from fieldstation.adapters.mqtt_server.packets import Reason
 from fieldstation.adapters.mqtt_server.ports import MqttIdentity, MqttStation
 from fieldstation.adapters.mqtt_server.pump import Pump
-from fieldstation.adapters.mqtt_server.retained import RetainedWriter
 from fieldstation.adapters.mqtt_server.sessions import Sessions
+from fieldstation.adapters.mqtt_server.shared import split_shared
 from fieldstation.adapters.mqtt_server.space import TopicSpace
 from fieldstation.adapters.mqtt_server.wills import Wills
 from fieldstation.core.clock import Clock
+from fieldstation.domains.messaging.schemas import KeptSession
 
 if TYPE_CHECKING:
     from fieldstation.adapters.mqtt_server.connection import MqttConnection
@@ -19,9 +23,19 @@ if TYPE_CHECKING:
 class Organization:
     """The topics, sessions and connected clients of one organization."""
 
-    def __init__(self, options: MqttServerOptions, counters: MqttCounters) -> None:
-        self.space = TopicSpace(options.space, counters)
-        self.sessions = Sessions(self.space, options, counters)
+    def __init__(self, broker: "Broker", organization_id: str) -> None:
+        options, counters, clock = broker.options, broker.counters, broker.clock
+        self.traffic = Traffic()
+        self.space = TopicSpace(options.space, counters, clock)
+        self.sessions = Sessions(
+            organization_id,
+            self.space,
+            options,
+            counters,
+            keeper=broker.keeper,
+            clock=clock,
+            traffic=self.traffic,
+        )
         self.clients: dict[str, MqttConnection] = {}
 
 
@@ -34,8 +48,9 @@ class Broker:
         self.clock = clock
         self.counters = MqttCounters()
         self.pump = Pump(clock, turn_ms=options.pump_turn_ms)
-        self.retained = RetainedWriter(station, options)
-        self.wills = Wills(station, options, self.counters)
+        self.keeper = Keeper(station, options)
+        self.wills = Wills(station, options, self.counters, clock)
+        self.topics = BrokerTopics(self)
         self.connections: set[MqttConnection] = set()
         self.organizations: dict[str, Organization] = {}
         self.authentications: asyncio.Queue[MqttConnection] = asyncio.Queue()
@@ -49,9 +64,16 @@ class Broker:
         """Return an organization's part of the server, made on first use."""
         organization = self.organizations.get(organization_id)
         if organization is None:
-            organization = Organization(self.options, self.counters)
+            organization = Organization(self, organization_id)
             self.organizations[organization_id] = organization
         return organization
+
+    def restore(self, kept: KeptSession) -> None:
+        """Take back a session that was saved before the station's last end."""
+        self.keeper.position = max(
+            self.keeper.position, 0, *(message.position for _, message in kept.messages)
+        )
+        self.organization(kept.state.organization_id).sessions.restore(kept)
 
     def reserve(self) -> None:
         """Take one of ``connections_max`` places; ``room`` says whether there is another."""
@@ -76,6 +98,10 @@ class Broker:
         self.counters.connections -= 1
         self.release()
 
+    def may_subscribe(self, identity: MqttIdentity, topic_filter: str) -> bool:
+        """Whether this identity may hear a filter, shared or not."""
+        return self.station.may_subscribe(identity, split_shared(topic_filter)[1])
+
     def enter(self, connection: "MqttConnection", identity: MqttIdentity, client_id: str) -> bool:
         """Register an authenticated client in place of any other with its id.
 
@@ -84,7 +110,7 @@ class Broker:
         clients = self.organization(identity.organization_id).clients
         if (other := clients.get(client_id)) is not None:
             self.counters.takeovers += 1
-            other.close("another connection took over this client id")
+            other.close("another connection took over this client id", code=Reason.TAKEN_OVER)
         elif len(clients) >= self.options.organization_connections_max:
             return False
         clients[client_id] = connection
@@ -100,7 +126,7 @@ class Broker:
             self._by_subject[subject].discard(connection)
             if not self._by_subject[subject]:
                 del self._by_subject[subject]
-        organization.sessions.leave(client_id, now_s=self.clock.monotonic())
+        organization.sessions.leave(client_id)
 
     def connections_of(self, subject: str) -> tuple["MqttConnection", ...]:
         """Return the authenticated connections that a revocation of this subject ends."""
@@ -113,3 +139,5 @@ class Broker:
             connection.check(now_s)
         for organization in self.organizations.values():
             organization.sessions.expire(now_s)
+        self.wills.publish_due(now_s)
+        self.topics.publish_due(now_s)

@@ -1,14 +1,22 @@
 """MQTT 3.1.1 on the wire: bytes to packets and packets to bytes, without any I/O.
 
-What MQTT 5 shares (framing, the field types) is in ``Decoder`` and ``_Fields``; what it changes
-is the table ``_BODIES`` and the layout read by ``Decoder.read_publish``.
+``Decoder`` frames both versions; the bodies of MQTT 5 are in ``codec5``.
 """
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
 
+from fieldstation.adapters.mqtt_server.codec5 import (
+    BODIES_5,
+    connect_5,
+    count_filters,
+    read_publish_properties,
+)
+from fieldstation.adapters.mqtt_server.fields import Fields, decode_text, encode_size
 from fieldstation.adapters.mqtt_server.options import PacketLimits
 from fieldstation.adapters.mqtt_server.packets import (
+    PROTOCOL_LEVEL,
+    PROTOCOL_LEVEL_5,
     Connect,
     ConnectCode,
     Disconnect,
@@ -16,14 +24,17 @@ from fieldstation.adapters.mqtt_server.packets import (
     Pingreq,
     ProtocolError,
     Puback,
+    Pubcomp,
     Publish,
+    Pubrec,
+    Pubrel,
+    Reason,
     Subscribe,
     Unsubscribe,
     UnsupportedProtocolError,
 )
-from fieldstation.adapters.mqtt_server.topics import filter_fault, topic_fault
+from fieldstation.adapters.mqtt_server.topics import topic_fault
 
-PROTOCOL_LEVEL = 4
 TOPICS_CACHED_MAX = 128
 
 PINGRESP = b"\xd0\x00"
@@ -43,6 +54,9 @@ class Decoder:
         self._tail = bytearray()
         self._wanted = 2
         self._topics: dict[bytes, str] = {}
+        self._bodies = _BODIES
+        self._speaks_5 = False
+        self._aliases: dict[int, str] = {}
 
     @property
     def unparsed_bytes(self) -> int:
@@ -86,6 +100,7 @@ class Decoder:
         end = len(buffer)
         at = self._at
         self._wanted = 2
+        read_publish = self._read_publish_5 if self._speaks_5 else self.read_publish
         try:
             while at + 2 <= end and len(found) < count_max:
                 first = buffer[at]
@@ -94,15 +109,20 @@ class Decoder:
                 if buffer[at + 1] > 0x7F:
                     start, stop = self._long_size(buffer, at)
                 if stop - at > self._packet_bytes_max:
-                    raise ProtocolError(f"a packet is longer than {self._packet_bytes_max} bytes")
+                    raise ProtocolError(
+                        f"a packet is longer than {self._packet_bytes_max} bytes",
+                        Reason.PACKET_TOO_LARGE,
+                    )
                 if stop > end:
-                    _require_known(first)
+                    self._require_known(first)
                     self._wanted = stop - at
                     return
                 if first & 0xF0 == PUBLISH:
-                    found.append(self.read_publish(buffer, first, start, stop))
+                    found.append(read_publish(buffer, first, start, stop))
                 else:
                     found.append(self._read_other(buffer, first, start, stop))
+                    if first == CONNECT and self._speaks_5:
+                        read_publish = self._read_publish_5
                 at = stop
         finally:
             # An idle connection must not hold on to the last bytes it sent.
@@ -147,94 +167,66 @@ class Decoder:
         return Publish(topic, buffer[place:stop], packet_id, qos, first & 1 == 1)
 
     def _read_topic(self, raw_topic: bytes) -> str:
-        topic = _text(raw_topic)
+        topic = decode_text(raw_topic)
         if fault := topic_fault(topic, self._limits):
-            raise ProtocolError(fault)
+            raise ProtocolError(fault, Reason.BAD_TOPIC)
         if len(self._topics) >= TOPICS_CACHED_MAX:
             self._topics.clear()
         self._topics[raw_topic] = topic
         return topic
 
+    def _read_publish_5(self, buffer: bytes, first: int, start: int, stop: int) -> Publish:
+        """Read a PUBLISH of MQTT 5 and put the topic in place of its alias."""
+        fields = Fields(buffer[start:stop], self._limits)
+        raw_topic = fields.binary()
+        qos = first >> 1 & 3
+        if qos == 3 or (qos == 0 and first & 8):
+            raise ProtocolError("a PUBLISH has QoS 3, or is a duplicate with QoS 0")
+        packet_id = fields.packet_id() if qos else 0
+        alias, properties = read_publish_properties(fields)
+        if raw_topic:
+            topic = self._topics.get(raw_topic) or self._read_topic(raw_topic)
+            if alias:
+                self._aliases[alias] = topic
+        elif alias is None:
+            raise ProtocolError("a PUBLISH has no topic", Reason.PROTOCOL_ERROR)
+        elif (known := self._aliases.get(alias)) is None:
+            raise ProtocolError("a topic alias stands for nothing", Reason.BAD_TOPIC_ALIAS)
+        else:
+            topic = known
+        return Publish(topic, fields.rest(), packet_id, qos, first & 1 == 1, properties)
+
     def _read_other(self, buffer: bytes, first: int, start: int, stop: int) -> Packet:
-        read = _BODIES.get(first)
-        if read is None:
+        self._require_known(first)
+        fields = Fields(buffer[start:stop], self._limits)
+        packet = self._bodies[first](fields)
+        fields.end()
+        if isinstance(packet, Connect):
+            self._packet_bytes_max = self._limits.packet_bytes_max
+            if packet.level == PROTOCOL_LEVEL_5:
+                self._speaks_5 = True
+                self._bodies = BODIES_5 | {CONNECT: _connect}
+        return packet
+
+    def _require_known(self, first: int) -> None:
+        """Refuse at once what is no MQTT, or not for us: HTTP or TLS on the wrong port, say."""
+        if first & 0xF0 != PUBLISH and first not in self._bodies:
             raise ProtocolError(
                 f"a packet begins with 0x{first:02x}, which no client may send here"
             )
-        fields = _Fields(buffer[start:stop], self._limits)
-        packet = _BODIES[first](fields)
-        fields.end()
-        if first == CONNECT:
-            self._packet_bytes_max = self._limits.packet_bytes_max
-        return packet
 
 
-class _Fields:
-    """Reads the fields of one packet body in order; never past its end."""
-
-    def __init__(self, body: bytes, limits: PacketLimits) -> None:
-        self.limits = limits
-        self._body = body
-        self._at = 0
-
-    def left(self) -> bool:
-        return self._at < len(self._body)
-
-    def end(self) -> None:
-        if self.left():
-            raise ProtocolError("a packet is longer than its fields")
-
-    def take(self, size: int) -> bytes:
-        begin = self._at
-        self._at += size
-        if self._at > len(self._body):
-            raise ProtocolError("a packet is shorter than its fields")
-        return self._body[begin : self._at]
-
-    def byte(self) -> int:
-        return self.take(1)[0]
-
-    def number(self) -> int:
-        return int.from_bytes(self.take(2), "big")
-
-    def packet_id(self) -> int:
-        packet_id = self.number()
-        if packet_id == 0:
-            raise ProtocolError("a packet id is 0")
-        return packet_id
-
-    def binary(self) -> bytes:
-        return self.take(self.number())
-
-    def text(self) -> str:
-        return _text(self.binary())
-
-    def topic_filter(self) -> str:
-        topic_filter = self.text()
-        if fault := filter_fault(topic_filter, self.limits):
-            raise ProtocolError(fault)
-        return topic_filter
-
-
-def _text(raw: bytes) -> str:
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError as error:
-        raise ProtocolError("a text is not UTF-8") from error
-    if "\0" in text:
-        raise ProtocolError("a text holds U+0000")
-    return text
-
-
-def _connect(fields: _Fields) -> Connect:
+def _connect(fields: Fields) -> Connect:
     name = fields.binary()
     if name == b"MQIsdp":
         raise UnsupportedProtocolError("MQTT 3.1 is not spoken here; use 3.1.1")
     if name != b"MQTT":
         raise ProtocolError("a CONNECT is not MQTT")
     level = fields.byte()
+    if level == PROTOCOL_LEVEL_5:
+        return connect_5(fields)
     if level != PROTOCOL_LEVEL:
-        raise UnsupportedProtocolError(f"MQTT protocol level {level} is not spoken here; use 3.1.1")
+        raise UnsupportedProtocolError(f"MQTT level {level} is not spoken here; use 3.1.1 or 5")
     flags = fields.byte()
     has_username, has_password = flags & 0x80, flags & 0x40
     if flags & 1 or (has_password and not has_username):
@@ -251,7 +243,7 @@ def _connect(fields: _Fields) -> Connect:
     )
 
 
-def _will(fields: _Fields, flags: int) -> Publish | None:
+def _will(fields: Fields, flags: int) -> Publish | None:
     qos = flags >> 3 & 3
     retain = bool(flags & 0x20)
     if not flags & 4:
@@ -260,17 +252,14 @@ def _will(fields: _Fields, flags: int) -> Publish | None:
         return None
     if qos == 3:
         raise ProtocolError("a will has QoS 3")
-    topic = fields.text()
-    if fault := topic_fault(topic, fields.limits):
-        raise ProtocolError(fault)
-    return Publish(topic, fields.binary(), 0, qos, retain)
+    return Publish(fields.topic(), fields.binary(), 0, qos, retain)
 
 
-def _puback(fields: _Fields) -> Puback:
+def _puback(fields: Fields) -> Puback:
     return Puback(fields.packet_id())
 
 
-def _subscribe(fields: _Fields) -> Subscribe:
+def _subscribe(fields: Fields) -> Subscribe:
     packet_id = fields.packet_id()
     filters: list[tuple[str, int]] = []
     while fields.left() or not filters:
@@ -279,43 +268,34 @@ def _subscribe(fields: _Fields) -> Subscribe:
         if qos > 2:
             raise ProtocolError("a SUBSCRIBE asks for an impossible QoS")
         filters.append((topic_filter, qos))
-        _count(filters, fields.limits)
+        count_filters(filters, fields)
     return Subscribe(packet_id, tuple(filters))
 
 
-def _unsubscribe(fields: _Fields) -> Unsubscribe:
+def _unsubscribe(fields: Fields) -> Unsubscribe:
     packet_id = fields.packet_id()
     filters: list[str] = []
     while fields.left() or not filters:
         filters.append(fields.topic_filter())
-        _count(filters, fields.limits)
+        count_filters(filters, fields)
     return Unsubscribe(packet_id, tuple(filters))
-
-
-def _count(filters: Sequence[object], limits: PacketLimits) -> None:
-    if len(filters) > limits.filters_max:
-        raise ProtocolError(f"a packet names more than {limits.filters_max} topic filters")
 
 
 CONNECT = 0x10
 PUBLISH = 0x30
 
-# The whole first byte is the key, so that wrong reserved bits find nothing. What belongs to QoS 2
-# (PUBREC, PUBREL, PUBCOMP) is absent.
-_BODIES: dict[int, Callable[[_Fields], Packet]] = {
+# The whole first byte is the key, so that wrong reserved bits find nothing.
+_BODIES: dict[int, Callable[[Fields], Packet]] = {
     CONNECT: _connect,
     0x40: _puback,
+    0x50: lambda fields: Pubrec(fields.packet_id()),
+    0x62: lambda fields: Pubrel(fields.packet_id()),
+    0x70: lambda fields: Pubcomp(fields.packet_id()),
     0x82: _subscribe,
     0xA2: _unsubscribe,
     0xC0: lambda _: Pingreq(),
     0xE0: lambda _: Disconnect(),
 }
-
-
-def _require_known(first: int) -> None:
-    """Refuse at once what is no MQTT, or not for us: HTTP or TLS on the wrong port, say."""
-    if first & 0xF0 != PUBLISH and first not in _BODIES:
-        raise ProtocolError(f"a packet begins with 0x{first:02x}, which no client may send here")
 
 
 def encode_connack(code: ConnectCode, *, session_present: bool = False) -> bytes:
@@ -341,21 +321,16 @@ def encode_publish(message: Publish, *, duplicate: bool = False) -> bytes:
     )
 
 
-def encode_size(size: int) -> bytes:
-    """Encode a remaining length."""
-    encoded = bytearray()
-    while size > 0x7F:
-        encoded.append(size & 0x7F | 0x80)
-        size >>= 7
-    encoded.append(size)
-    return bytes(encoded)
-
-
 def encode_pubacks(packet_ids: Sequence[int]) -> bytes:
     """Encode one PUBACK for each packet id, in order."""
     return struct.pack(
         f">{len(packet_ids)}I", *[0x40020000 | packet_id for packet_id in packet_ids]
     )
+
+
+def encode_acknowledgement(first: int, packet_id: int) -> bytes:
+    """Encode PUBACK, PUBREC, PUBREL or PUBCOMP."""
+    return bytes((first, 2)) + packet_id.to_bytes(2, "big")
 
 
 def encode_suback(packet_id: int, codes: Iterable[int]) -> bytes:

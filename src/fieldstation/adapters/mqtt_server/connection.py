@@ -3,39 +3,32 @@
 import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 
 from fieldstation.adapters.mqtt_server.broker import Broker
 from fieldstation.adapters.mqtt_server.codec import Decoder, encode_connack
 from fieldstation.adapters.mqtt_server.conversation import Conversation
+from fieldstation.adapters.mqtt_server.dialects import MQTT_311, Mqtt5
 from fieldstation.adapters.mqtt_server.packets import (
+    PROTOCOL_LEVEL_5,
     Connect,
     ConnectCode,
     Packet,
     ProtocolError,
+    Reason,
     UnsupportedProtocolError,
 )
 from fieldstation.adapters.mqtt_server.ports import MqttCredentials, MqttIdentity
+from fieldstation.adapters.mqtt_server.sessions import Session
+from fieldstation.adapters.mqtt_server.transport import ByteTransport, verified_certificate
+from fieldstation.adapters.mqtt_server.welcome import refusal, welcome_5
 from fieldstation.core.ids import new_id
 
 log = structlog.get_logger(__name__)
 
 KEEP_ALIVE_GRACE = 1.5
-
-
-class ByteTransport(Protocol):
-    """What a connection writes to: an ``asyncio`` transport, or one that carries MQTT elsewhere."""
-
-    def write(self, data: bytes, /) -> None: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def set_write_buffer_limits(self, write_bytes_high: int, /) -> None: ...
-    def get_write_buffer_size(self) -> int: ...
-    def get_extra_info(self, name: str, /) -> object: ...
 
 
 class State(Enum):
@@ -76,8 +69,6 @@ class MqttConnection(asyncio.Protocol):
         self._reading_paused = False
         self._writing_paused = False
         self._lost = False
-
-    # --- what the transport says
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start on a socket."""
@@ -143,7 +134,7 @@ class MqttConnection(asyncio.Protocol):
             self._broker.counters.protocol_errors += 1
             if isinstance(error, UnsupportedProtocolError):
                 self.send(encode_connack(ConnectCode.BAD_PROTOCOL))
-            self.close(str(error))
+            self.close(str(error), code=error.code)
             return False
 
     def _handle_slice(self) -> bool:
@@ -184,7 +175,7 @@ class MqttConnection(asyncio.Protocol):
     def close_broken(self) -> None:
         """Handling this connection raised an error that nobody expected."""
         if self.state is State.AUTHENTICATING:
-            self.refuse(ConnectCode.UNAVAILABLE, "an internal error")
+            self.refuse(Reason.UNAVAILABLE, "an internal error")
         else:
             self.close("an internal error", at_once=True)
 
@@ -195,11 +186,14 @@ class MqttConnection(asyncio.Protocol):
             raise ProtocolError("the first packet is not CONNECT")
         self._connect = packet
         nameless = not packet.client_id and not packet.clean_session
-        if nameless or len(packet.client_id.encode()) > self._options.client_id_bytes_max:
-            self.refuse(ConnectCode.BAD_CLIENT_ID, "an impossible client id")
-            return
-        self.state = State.AUTHENTICATING
-        self._broker.authentications.put_nowait(self)
+        nameless_is_wrong = nameless and packet.level != PROTOCOL_LEVEL_5
+        if nameless_is_wrong or len(packet.client_id.encode()) > self._options.client_id_bytes_max:
+            self.refuse(Reason.BAD_CLIENT_ID, "an impossible client id")
+        elif packet.authentication_method is not None:
+            self.refuse(Reason.BAD_AUTHENTICATION_METHOD, "no such authentication method")
+        else:
+            self.state = State.AUTHENTICATING
+            self._broker.authentications.put_nowait(self)
 
     def credentials(self) -> MqttCredentials | None:
         """Return what the client brought, unless it is gone already."""
@@ -212,6 +206,7 @@ class MqttConnection(asyncio.Protocol):
             username=connect.username,
             password=connect.password,
             peer=str(peer[0]) if isinstance(peer, tuple) else "",
+            certificate=verified_certificate(self._transport),
         )
 
     def open(self, identity: MqttIdentity) -> None:
@@ -222,40 +217,58 @@ class MqttConnection(asyncio.Protocol):
         broker = self._broker
         will = connect.will
         if identity.subjects & self.revoked:
-            self.refuse(ConnectCode.NOT_AUTHORIZED, "the credential was revoked")
+            self.refuse(Reason.NOT_AUTHORIZED, "the credential was revoked")
             return
         if will and not broker.station.may_publish(identity, will.topic):
-            self.refuse(ConnectCode.NOT_AUTHORIZED, "this client may not publish its will")
+            self.refuse(Reason.NOT_AUTHORIZED, "this client may not publish its will")
             return
         self._client_id = connect.client_id or new_id()
         if not broker.enter(self, identity, self._client_id):
-            self.refuse(ConnectCode.UNAVAILABLE, "the organization has too many connections")
+            self.refuse(Reason.UNAVAILABLE, "the organization has too many connections")
             return
         session, present = broker.organization(identity.organization_id).sessions.open(
             identity,
+            connect,
             self._client_id,
-            clean=connect.clean_session,
-            may_keep=lambda topic_filter: broker.station.may_subscribe(identity, topic_filter),
+            may_keep=lambda topic_filter: broker.may_subscribe(identity, topic_filter),
         )
-        self._conversation = Conversation(broker, identity, session, connect, self)
+        broker.wills.void(session)
+        self._begin_conversation(identity, connect, session, present=present)
+
+    def _begin_conversation(
+        self, identity: MqttIdentity, connect: Connect, session: Session, *, present: bool
+    ) -> None:
+        broker = self._broker
+        dialect = MQTT_311
+        answer = encode_connack(ConnectCode.ACCEPTED, session_present=present)
+        if connect.level == PROTOCOL_LEVEL_5:
+            aliases_max = self._options.packets.topic_aliases_max
+            dialect = Mqtt5(connect, broker.clock, topic_aliases_max=aliases_max)
+            answer = welcome_5(
+                connect, session, self._options, present=present, client_id=self._client_id
+            )
+        self._conversation = Conversation(
+            broker, identity, session, connect, link=self, dialect=dialect
+        )
         self.state = State.OPEN
         log.info(
             "mqtt_connection_opened",
             organization_id=identity.organization_id,
             device_id=identity.device_id,
             client_id=self._client_id,
+            protocol=connect.level,
         )
         self._since_s = broker.clock.monotonic()
-        self.send(encode_connack(ConnectCode.ACCEPTED, session_present=present))
-        session.outbox.attach(self)
+        self.send(answer)
+        session.outbox.attach(self, dialect)
         broker.station.seen(identity)
         self._pump.add(self)
 
-    def refuse(self, code: ConnectCode, reason: str) -> None:
+    def refuse(self, code: Reason, reason: str) -> None:
         """Answer CONNECT with a refusal and close."""
         if self.state is not State.CLOSED:
             self._broker.counters.connections_refused += 1
-            self.send(encode_connack(code))
+            self.send(refusal(self._connect, code, reason))
             self.close(reason)
 
     # --- what the rest of the server says
@@ -299,12 +312,29 @@ class MqttConnection(asyncio.Protocol):
 
     def close_slow(self) -> None:
         """The client is slower than its subscriptions and its outbox is full."""
-        self.close("the client is too slow for its subscriptions", at_once=True)
+        self.close(
+            "the client is too slow for its subscriptions",
+            code=Reason.QUOTA_EXCEEDED,
+            at_once=True,
+        )
 
-    def close(self, reason: str, *, at_once: bool = False, with_will: bool = True) -> None:
-        """End the connection, flushing what was sent unless ``at_once``; harmless when repeated."""
+    def close(
+        self,
+        reason: str,
+        *,
+        code: Reason = Reason.SUCCESS,
+        at_once: bool = False,
+        with_will: bool = True,
+    ) -> None:
+        """End the connection, flushing what was sent unless ``at_once``; harmless when repeated.
+
+        An MQTT 5 client is told the ``code``, if it still takes something.
+        """
         if self.state is State.CLOSED:
             return
+        if self._conversation and (farewell := self._conversation.dialect.goodbye(code, reason)):
+            self.send(farewell)
+            at_once = at_once and not self.writable
         self.flush()
         self.state = State.CLOSED
         self._parked = True
@@ -351,7 +381,11 @@ class MqttConnection(asyncio.Protocol):
             self._since_s = now_s
         elif 0 < self._connect.keep_alive_s * KEEP_ALIVE_GRACE < now_s - self._since_s:
             self._broker.counters.timeouts += 1
-            self.close("the client was silent for too long", at_once=True)
+            self.close(
+                "the client was silent for too long",
+                code=Reason.KEEP_ALIVE_TIMEOUT,
+                at_once=True,
+            )
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and self._transport is not None:
@@ -359,6 +393,6 @@ class MqttConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if self._reading_paused and self._transport is not None:
+        if self._transport is not None and self._reading_paused:
             self._reading_paused = False
             self._transport.resume_reading()

@@ -5,29 +5,44 @@ from typing import Protocol
 
 from fieldstation.adapters.mqtt_server.acknowledge import Acknowledger
 from fieldstation.adapters.mqtt_server.broker import Broker
-from fieldstation.adapters.mqtt_server.codec import (
-    PINGRESP,
-    encode_pubacks,
-    encode_suback,
-    encode_unsuback,
+from fieldstation.adapters.mqtt_server.codec import PINGRESP, encode_pubacks
+from fieldstation.adapters.mqtt_server.dialects import (
+    CODE_SHIFT,
+    PACKET_ID_BITS,
+    PUBCOMP,
+    PUBREC,
+    PUBREL,
+    QOS_2,
+    Dialect,
 )
+from fieldstation.adapters.mqtt_server.keeper import Then
 from fieldstation.adapters.mqtt_server.packets import (
-    SUBSCRIPTION_REFUSED,
+    PROTOCOL_LEVEL_5,
     Connect,
     Disconnect,
     Packet,
     Pingreq,
     ProtocolError,
     Puback,
+    Pubcomp,
     Publish,
+    Pubrec,
+    Pubrel,
+    Reason,
     Subscribe,
     Unsubscribe,
 )
 from fieldstation.adapters.mqtt_server.ports import MqttIdentity, Verdict
 from fieldstation.adapters.mqtt_server.sessions import Session
+from fieldstation.adapters.mqtt_server.subscribing import Subscribing
 
 TAKEN = Verdict.TAKEN
 PASSED = Verdict.PASSED
+REFUSAL = 0x80
+CODES = {
+    Verdict.DENIED: Reason.NOT_AUTHORIZED,
+    Verdict.OVER_QUOTA: Reason.QUOTA_EXCEEDED,
+}
 
 
 class ConversationLink(Protocol):
@@ -41,7 +56,7 @@ class ConversationLink(Protocol):
         """Read and handle nothing more until ``when_ready`` calls back."""
         ...
 
-    def close(self, reason: str, *, at_once: bool = False) -> None:
+    def close(self, reason: str, *, code: Reason = Reason.SUCCESS, at_once: bool = False) -> None:
         """End the connection."""
         ...
 
@@ -55,77 +70,139 @@ class Conversation:
         identity: MqttIdentity,
         session: Session,
         connect: Connect,
+        *,
         link: ConversationLink,
+        dialect: Dialect,
     ) -> None:
+        organization = broker.organization(identity.organization_id)
         self.identity = identity
         self.session = session
+        self.dialect = dialect
         self.acknowledger = Acknowledger(
             identity.organization_id,
-            broker.organization(identity.organization_id).space,
-            broker.retained,
+            organization.space,
+            broker.keeper,
+            session=session,
             acknowledge=self._acknowledge,
             abandon=self._abandon,
         )
+        self._taken_plain = self.acknowledger.taken_plain
+        self._connect = connect
+        self._speaks_5 = connect.level == PROTOCOL_LEVEL_5
+        self._receive_max = broker.options.receive_maximum
+        self._receiving = 0
         self._broker = broker
-        self._space = broker.organization(identity.organization_id).space
+        self._space = organization.space
+        self._traffic = organization.traffic
         self._counters = broker.counters
         self._station = broker.station
         self._station_publish = broker.station.publish
         self._link = link
+        self._subscribing = Subscribing(broker, identity, session, link, dialect)
         self._will = connect.will
         self._ended = False
+        session.conversation = self
 
     def handle(self, packets: list[Packet]) -> list[Packet]:
         """Handle packets in order.
 
         Return those for the next turn, or for after the link was held back.
         """
-        for index, packet in enumerate(packets):
-            if isinstance(packet, Publish):
-                if not self._on_publish(packet):
-                    return packets[index:]
-            elif not self._on_other(packet):
-                return packets[index + 1 :]
+        before = self._counters.messages_received
+        try:
+            for index, packet in enumerate(packets):
+                if isinstance(packet, Publish):
+                    if not self._on_publish(packet):
+                        return packets[index:]
+                elif not self._on_other(packet):
+                    return packets[index + 1 :]
+        finally:
+            self._traffic.received += self._counters.messages_received - before
         return []
 
     def end(self, *, with_will: bool) -> None:
         """The connection is closed."""
         self._ended = True
         if with_will and self._will:
-            will = self._will
-            message = Publish(will.topic, will.payload, 0, min(will.qos, 1), will.retain)
-            self._broker.wills.publish(self.identity, message, self.acknowledger)
+            delay_s = min(self._connect.will_delay_s, self.session.expiry_s)
+            self._broker.wills.leave(
+                self.identity,
+                self._will,
+                self.acknowledger,
+                session=self.session,
+                delay_s=delay_s,
+            )
 
     def _on_publish(self, packet: Publish) -> bool:
         """Handle a message; return whether to go on with the next packet."""
-        if packet.retain and self._broker.retained.full:
-            return self._on_full(packet, self._broker.retained.when_ready)
-        if packet.qos > 1:
-            raise ProtocolError("QoS 2 is not offered; publish with QoS 1")
+        plain = not (
+            packet.qos == 2 or packet.retain or self._space.has_listeners or self._speaks_5
+        )
+        if not plain:
+            if self._is_repeated(packet):
+                return True
+            if (packet.retain or packet.qos) and self._broker.keeper.full:
+                return self._on_full(packet, self._broker.keeper.when_ready)
         verdict = self._station_publish(
             self.identity, packet.topic, packet.payload, self.acknowledger
         )
         if verdict is TAKEN:
             self._counters.messages_received += 1
-            self.acknowledger.taken(packet)
+            if plain:
+                self._taken_plain(packet.packet_id)
+            else:
+                self._open(packet)
+                self.acknowledger.taken(packet)
             return True
-        if verdict is PASSED:
-            self._counters.messages_received += 1
-            self.acknowledger.passed(packet)
-            return True
-        return self._on_refusal(packet, verdict)
+        return self._on_no_reading(packet, verdict)
 
-    def _on_refusal(self, packet: Publish, verdict: Verdict) -> bool:
+    def _on_no_reading(self, packet: Publish, verdict: Verdict) -> bool:
         if verdict is Verdict.FULL:
             return self._on_full(packet, self._station.when_ready)
         if verdict is Verdict.WAIT:
             return self._hold_back(self._station.when_ready)
+        if verdict in CODES:
+            return self._on_refusal(packet, verdict)
+        self._counters.messages_received += 1
+        self._open(packet)
+        if verdict is PASSED:
+            self.acknowledger.passed(packet)
+        else:
+            self.acknowledger.taken(packet, Reason.BAD_PAYLOAD if self._speaks_5 else 0)
+        return True
+
+    def _is_repeated(self, packet: Publish) -> bool:
+        """Answer a QoS 2 message that was taken before; refuse one too many of a client."""
+        if packet.qos == 2 and packet.packet_id in self.session.received:
+            if self.session.received[packet.packet_id]:
+                self._link.send(self.dialect.answer(PUBREC, packet.packet_id))
+            return True
+        if self._speaks_5 and packet.qos and self._receiving >= self._receive_max:
+            raise ProtocolError(
+                "more messages wait for their acknowledgement than agreed on",
+                Reason.RECEIVE_MAXIMUM_EXCEEDED,
+            )
+        return False
+
+    def _open(self, packet: Publish) -> None:
+        """Note what is due for a message that was taken."""
+        if packet.qos:
+            self._receiving += 1
+            if packet.qos == 2:
+                self.session.received[packet.packet_id] = False
+
+    def _on_refusal(self, packet: Publish, verdict: Verdict) -> bool:
         if verdict is Verdict.DENIED:
             self._counters.denied += 1
-            self._link.close("this client may not publish to this topic")
+            fault = "this client may not publish to this topic"
         else:
             self._counters.over_quota += 1
-            self._link.close("the organization may store no more")
+            fault = "the organization may store no more"
+        if self._speaks_5:
+            self._open(packet)
+            self.acknowledger.refused(packet, CODES[verdict])
+            return True
+        self._link.close(fault)
         return False
 
     def _on_full(self, packet: Publish, when_ready: Callable[[Callable[[], None]], None]) -> bool:
@@ -143,52 +220,102 @@ class Conversation:
     def _on_other(self, packet: Packet) -> bool:
         """Handle anything but a message; return whether the turn may go on."""
         match packet:
-            case Puback(packet_id):
+            case Puback(packet_id) | Pubcomp(packet_id):
                 self.session.outbox.acknowledge(packet_id)
+                return True
+            case Pubrec() | Pubrel():
+                self._on_exchange(packet)
                 return True
             case Pingreq():
                 self._station.seen(self.identity)
                 self._link.send(PINGRESP)
                 return True
             case Subscribe():
-                self._on_subscribe(packet)
-            case Unsubscribe(packet_id, filters):
-                self.session.unsubscribe(*filters)
-                self._link.send(encode_unsuback(packet_id))
+                self._subscribing.subscribe(packet)
+            case Unsubscribe():
+                self._subscribing.unsubscribe(packet)
             case Disconnect():
-                self._will = None
-                self._link.close("the client left")
+                self._on_disconnect(packet)
             case _:
-                raise ProtocolError("a second CONNECT")
+                raise ProtocolError("a second CONNECT", Reason.PROTOCOL_ERROR)
         return False
 
-    def _on_subscribe(self, packet: Subscribe) -> None:
-        codes = [self._subscribe(topic_filter, qos) for topic_filter, qos in packet.filters]
-        self._link.send(encode_suback(packet.packet_id, codes))
-        for (topic_filter, _), code in zip(packet.filters, codes, strict=True):
-            if code != SUBSCRIPTION_REFUSED and not self.session.outbox.offer_retained(
-                self._space.retained(topic_filter, qos=code)
-            ):
-                self._link.close("the client is too slow for the retained messages it asks for")
-                return
+    def _on_exchange(self, packet: Pubrec | Pubrel) -> None:
+        """Go on with a QoS 2 exchange."""
+        packet_id = packet.packet_id
+        if isinstance(packet, Pubrel):
+            self._on_pubrel(packet_id)
+        elif packet.code >= REFUSAL:
+            self.session.outbox.acknowledge(packet_id)
+        elif not self.session.outbox.received(packet_id):
+            self._link.send(self.dialect.answer(PUBREL, packet_id, Reason.UNKNOWN_PACKET_ID))
 
-    def _subscribe(self, topic_filter: str, qos: int) -> int:
-        known = topic_filter in self.session.subscriptions
-        room = len(self.session.subscriptions) < self._broker.options.subscriptions_max
-        shared = topic_filter.startswith("$share/")
-        if shared or not (known or room):
-            return SUBSCRIPTION_REFUSED
-        if not self._station.may_subscribe(self.identity, topic_filter):
-            return SUBSCRIPTION_REFUSED
-        granted = min(qos, 1)
-        self.session.subscribe(topic_filter, granted)
-        return granted
+    def _on_pubrel(self, packet_id: int) -> None:
+        known = self.session.received.pop(packet_id, None) is not None
+        if not known:
+            self._link.send(self.dialect.answer(PUBCOMP, packet_id, Reason.UNKNOWN_PACKET_ID))
+            return
+        self._receiving = max(self._receiving - 1, 0)
+        answer = self.dialect.answer(PUBCOMP, packet_id)
+        if self.session.journal is None:
+            self._link.send(answer)
+        else:
+            self.session.journal.received(packet_id, held=False)
+            self._broker.keeper.tell(Then(lambda: self._link.send(answer)))
 
-    def _acknowledge(self, packet_ids: list[int]) -> None:
-        if packet_ids and not self._ended:
-            self._counters.acknowledged += len(packet_ids)
-            self._link.send(encode_pubacks(packet_ids))
+    def _on_disconnect(self, packet: Disconnect) -> None:
+        if packet.session_expiry_s is not None:
+            if packet.session_expiry_s and not self._connect.session_expiry_s:
+                raise ProtocolError(
+                    "a session without expiry cannot get one", Reason.PROTOCOL_ERROR
+                )
+            longest_s = int(self._broker.options.session_expiry_s)
+            self.session.expiry_s = min(packet.session_expiry_s, longest_s)
+        if packet.code != Reason.DISCONNECT_WITH_WILL:
+            self._will = None
+        self._link.close("the client left")
 
-    def _abandon(self) -> None:
+    def _acknowledge(self, tokens: list[int]) -> None:
+        if not tokens:
+            return
+        plain = max(tokens) <= PACKET_ID_BITS
+        if not plain:
+            self._note_exchanges(tokens)
+        if self._speaks_5:
+            self._receiving -= sum(
+                not token & QOS_2 or token >> CODE_SHIFT & 0xFF >= REFUSAL for token in tokens
+            )
+        if not self._ended:
+            self._counters.acknowledged += len(tokens)
+            encode = encode_pubacks if plain else self.dialect.acknowledgements
+            self._link.send(encode(tokens))
+
+    def _note_exchanges(self, tokens: list[int]) -> None:
+        """QoS 2 messages are safe: from now on their repetitions are answered at once."""
+        for token in tokens:
+            packet_id = token & PACKET_ID_BITS
+            if not token & QOS_2:
+                continue
+            if token >> CODE_SHIFT & 0xFF >= REFUSAL:
+                self.session.received.pop(packet_id, None)
+            elif packet_id in self.session.received:
+                self.session.received[packet_id] = True
+            if self._ended and self.session.conversation is not None:
+                self.session.conversation.answer_late(token)
+
+    def answer_late(self, token: int) -> None:
+        """A message that came on an earlier connection of this session is safe now."""
+        self._link.send(self.dialect.acknowledgements([token]))
+
+    def _abandon(self, packet_ids: list[int]) -> None:
         self._counters.failed += 1
-        self._link.close("the station could not store what this client sent", at_once=True)
+        for packet_id in packet_ids:
+            self.session.received.pop(packet_id, None)
+        fault = "the station could not store what this client sent"
+        self._link.close(fault, code=Reason.UNSPECIFIED, at_once=True)
+        if packet_ids and self.session.conversation is not None:
+            self.session.conversation.close(fault)
+
+    def close(self, reason: str) -> None:
+        """End the connection of this conversation."""
+        self._link.close(reason, code=Reason.UNSPECIFIED, at_once=True)

@@ -12,6 +12,8 @@ class PacketLimits:
     topic_bytes_max: int = 1_024
     topic_levels_max: int = 32
     filters_max: int = 256
+    topic_aliases_max: int = 32
+    """Of MQTT 5: how many aliases a client may have, and a subscriber is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +74,27 @@ class MqttServerOptions:
     sessions_kept_max: int = 1_000
     """Of absent clients, per organization; one more makes the longest absent one forgotten."""
     session_expiry_s: float = 24 * 3600.0
-    retained_waiting_max: int = 10_000
-    """Changes waiting for their commit; beyond it publishers of retained messages are not read."""
-    retained_retry_ms: int = 500
+    receive_maximum: int = 1_024
+    """Of MQTT 5: unacknowledged messages above QoS 0 that a client may have sent."""
+    changes_waiting_max: int = 10_000
+    """Changes to retained messages and sessions that wait for their commit; beyond it publishers of
+    messages that are kept are not read."""
+    changes_retry_ms: int = 500
     wills_waiting_max: int = 10_000
     """Wills waiting for room in the intake; one more is dropped and counted."""
+    broker_topics_interval_s: float = 10.0
     drain_timeout_s: float = 8.0
     packets: PacketLimits = field(default_factory=PacketLimits)
     outbox: OutboxLimits = field(default_factory=OutboxLimits)
     space: SpaceLimits = field(default_factory=SpaceLimits)
+
+
+@dataclass(slots=True)
+class Traffic:
+    """The messages of one organization's clients since the server was made."""
+
+    received: int = 0
+    sent: int = 0
 
 
 @dataclass(slots=True)
@@ -98,6 +112,8 @@ class MqttCounters:
     dropped_qos0: int = 0
     dropped_slow: int = 0
     dropped_queued: int = 0
+    dropped_expired: int = 0
+    dropped_large: int = 0
     slow_closed: int = 0
     denied: int = 0
     over_quota: int = 0

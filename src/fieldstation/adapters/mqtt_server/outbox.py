@@ -1,10 +1,12 @@
 """What is on its way to one subscriber, bounded."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from fieldstation.adapters.mqtt_server.codec import encode_publish
-from fieldstation.adapters.mqtt_server.options import MqttCounters, OutboxLimits
+from fieldstation.adapters.mqtt_server.dialects import MQTT_311, PUBREL, Dialect
+from fieldstation.adapters.mqtt_server.options import MqttCounters, OutboxLimits, Traffic
 from fieldstation.adapters.mqtt_server.packets import Publish
 
 PACKET_ID_MAX = 0xFFFF
@@ -13,30 +15,36 @@ PACKET_ID_MAX = 0xFFFF
 class Delivery:
     """One message with one QoS for any number of subscribers.
 
-    Encoded once where the bytes are the same.
+    Encoded once where the bytes are the same. ``expires_us`` 0 means never.
     """
 
-    __slots__ = ("_frame", "message")
+    __slots__ = ("_frame", "expires_us", "forwarded", "identifiers", "message")
 
-    def __init__(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> None:
+    def __init__(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool = False,
+        forwarded: bytes = b"",
+        identifiers: tuple[int, ...] = (),
+        expires_us: int = 0,
+    ) -> None:
         self.message = Publish(topic, payload, 0, qos, retain)
+        self.forwarded = forwarded
+        self.identifiers = identifiers
+        self.expires_us = expires_us
         self._frame: bytes | None = None
 
     def frame(self) -> bytes:
-        """Return the bytes of a QoS 0 PUBLISH."""
+        """Return the bytes of a QoS 0 PUBLISH of MQTT 3.1.1."""
         if self._frame is None:
             self._frame = encode_publish(self.message)
         return self._frame
 
-    def numbered_frame(self, packet_id: int, *, duplicate: bool = False) -> bytes:
-        """Return the bytes of a QoS 1 PUBLISH."""
-        was = self.message
-        return encode_publish(
-            Publish(was.topic, was.payload, packet_id, was.qos, was.retain), duplicate=duplicate
-        )
-
     def __len__(self) -> int:
-        return len(self.message.payload) + len(self.message.topic)
+        return len(self.message.payload) + len(self.message.topic) + len(self.forwarded)
 
 
 class SubscriberLink(Protocol):
@@ -56,22 +64,54 @@ class SubscriberLink(Protocol):
         ...
 
 
+class Journal(Protocol):
+    """Keeps a persistent session's messages where they survive a restart."""
+
+    def queued(self, packet_id: int, delivery: Delivery, *, sent: bool) -> None:
+        """This message waits for the client."""
+        ...
+
+    def done(self, packet_id: int) -> None:
+        """The client has it, or it was dropped."""
+        ...
+
+    def released(self, packet_id: int, then: Callable[[], None]) -> None:
+        """The client has a QoS 2 message; ``then`` once that is saved."""
+        ...
+
+
 class Outbox:
     """The messages of one session that its client has not yet got.
 
     Order: what is sent again after a reconnect, then retained messages of new subscriptions, then
-    live ones. ``OutboxLimits`` says what happens when it is full.
+    live ones. ``OutboxLimits`` says what happens when it is full. A message has its packet id from
+    the moment it is queued; in flight, ``None`` in its place means that only PUBCOMP is missing.
     """
 
-    def __init__(self, limits: OutboxLimits, counters: MqttCounters, *, persistent: bool) -> None:
+    def __init__(
+        self,
+        limits: OutboxLimits,
+        counters: MqttCounters,
+        *,
+        persistent: bool,
+        now_us: Callable[[], int],
+        journal: Journal | None = None,
+        traffic: Traffic | None = None,
+    ) -> None:
         self._limits = limits
         self._counters = counters
         self._persistent = persistent
+        self._now_us = now_us
+        self._journal = journal
+        self._traffic = traffic or Traffic()
         self._link: SubscriberLink | None = None
-        self._again: deque[int] = deque()
-        self._retained: deque[Delivery] = deque()
-        self._queue: deque[Delivery] = deque()
-        self._inflight: dict[int, Delivery] = {}
+        self._dialect: Dialect = MQTT_311
+        self._window = limits.inflight_max
+        self._again: dict[int, None] = {}
+        self._retained: deque[tuple[int, Delivery]] = deque()
+        self._queue: deque[tuple[int, Delivery]] = deque()
+        self._queued_ids: set[int] = set()
+        self._inflight: dict[int, Delivery | None] = {}
         self._last_packet_id = 0
         self._held_bytes = 0
 
@@ -80,23 +120,41 @@ class Outbox:
         """How many messages are held, sent without acknowledgement ones included."""
         return len(self._retained) + len(self._queue) + len(self._inflight)
 
-    def attach(self, link: SubscriberLink) -> None:
+    @property
+    def is_attached(self) -> bool:
+        """Whether the client is connected."""
+        return self._link is not None
+
+    def attach(self, link: SubscriberLink, dialect: Dialect = MQTT_311) -> None:
         """Send to this connection from now on.
 
         First again what the last one did not acknowledge.
         """
         self._link = link
-        self._again = deque(self._inflight)
+        self._dialect = dialect
+        self._window = min(self._limits.inflight_max, dialect.receive_maximum)
+        self._again = dict.fromkeys(self._inflight)
         self.send_waiting()
 
     def detach(self) -> None:
         """The client went away: QoS 0 is not kept for it."""
         self._link = None
         self._again.clear()
-        self._retained = deque(delivery for delivery in self._retained if delivery.message.qos)
-        kept = deque(delivery for delivery in self._queue if delivery.message.qos)
-        self._held_bytes -= sum(map(len, self._queue)) - sum(map(len, kept))
+        self._retained = deque(entry for entry in self._retained if entry[0])
+        kept = deque(entry for entry in self._queue if entry[0])
+        dropped = sum(len(delivery) for packet_id, delivery in self._queue if not packet_id)
+        self._held_bytes -= dropped
         self._queue = kept
+
+    def restore(self, packet_id: int, delivery: Delivery, *, sent: bool, released: bool) -> None:
+        """Take back a message that was saved; called in order, before any client is there."""
+        if sent or released:
+            self._inflight[packet_id] = None if released else delivery
+        else:
+            self._queued_ids.add(packet_id)
+            self._queue.append((packet_id, delivery))
+        self._held_bytes += 0 if released else len(delivery)
+        self._last_packet_id = packet_id
 
     def offer(self, delivery: Delivery) -> None:
         """Send a live message, queue it, or do what the limits say."""
@@ -105,7 +163,7 @@ class Outbox:
             if self._persistent and delivery.message.qos:
                 self._keep(delivery)
         elif not self._queue and not self._retained and self._may_send(link, delivery):
-            self._send(link, delivery)
+            self._send(link, self._numbered(delivery), delivery)
         elif self._has_room(delivery):
             self._append(delivery)
         elif delivery.message.qos == 0:
@@ -123,53 +181,111 @@ class Outbox:
         if len(self._retained) + len(deliveries) > self._limits.retained_backlog_max:
             self._counters.slow_closed += 1
             return False
-        self._retained.extend(deliveries)
+        for delivery in deliveries:
+            packet_id = self._numbered(delivery)
+            self._retained.append((packet_id, delivery))
+            if packet_id:
+                self._queued_ids.add(packet_id)
         self.send_waiting()
         return True
 
     def acknowledge(self, packet_id: int) -> None:
         """The client has this message; an unknown id is an old one and harmless."""
-        delivery = self._inflight.pop(packet_id, None)
+        if packet_id not in self._inflight:
+            return
+        self._forget(packet_id)
+        self.send_waiting()
+
+    def received(self, packet_id: int) -> bool:
+        """The client has this QoS 2 message; answer PUBREL. Return whether the id was known."""
+        if packet_id not in self._inflight:
+            return False
+        delivery = self._inflight[packet_id]
+        self._inflight[packet_id] = None
+        self._again.pop(packet_id, None)
         if delivery is not None:
             self._held_bytes -= len(delivery)
-            self.send_waiting()
+        if self._journal is None:
+            self._release(packet_id)
+        else:
+            self._journal.released(packet_id, lambda: self._release(packet_id))
+        return True
+
+    def _release(self, packet_id: int) -> None:
+        if self._link is not None and packet_id in self._inflight:
+            self._link.send(self._dialect.answer(PUBREL, packet_id))
 
     def send_waiting(self) -> None:
         """Send what the window and the client's speed allow."""
         link = self._link
         if link is None:
             return
-        while self._again and link.writable:
-            packet_id = self._again.popleft()
-            if packet_id in self._inflight:
-                link.send(self._inflight[packet_id].numbered_frame(packet_id, duplicate=True))
+        while self._again and link.writable and self._has_window():
+            packet_id = next(iter(self._again))
+            del self._again[packet_id]
+            self._send_again(link, packet_id)
         while waiting := self._retained or self._queue:
-            if self._again or not self._may_send(link, waiting[0]):
+            packet_id, delivery = waiting[0]
+            if self._again or not self._may_send(link, delivery):
                 return
-            delivery = waiting.popleft()
+            waiting.popleft()
+            self._queued_ids.discard(packet_id)
             if waiting is self._queue:
                 self._held_bytes -= len(delivery)
-            self._send(link, delivery)
+            self._send(link, packet_id, delivery)
+
+    def _send_again(self, link: SubscriberLink, packet_id: int) -> None:
+        delivery = self._inflight[packet_id]
+        if delivery is None:
+            self._release(packet_id)
+        elif frame := self._dialect.publish(delivery, packet_id, duplicate=True):
+            link.send(frame)
+        else:
+            self._forget(packet_id)
+
+    def _has_window(self) -> bool:
+        return len(self._inflight) - len(self._again) < self._window
 
     def _may_send(self, link: SubscriberLink, delivery: Delivery) -> bool:
-        has_window = len(self._inflight) < self._limits.inflight_max and not self._again
+        has_window = len(self._inflight) < self._window and not self._again
         return link.writable and (delivery.message.qos == 0 or has_window)
 
-    def _send(self, link: SubscriberLink, delivery: Delivery) -> None:
-        self._counters.forwarded += 1
-        if delivery.message.qos == 0:
-            link.send(delivery.frame())
+    def _send(self, link: SubscriberLink, packet_id: int, delivery: Delivery) -> None:
+        expired = delivery.expires_us and delivery.expires_us <= self._now_us()
+        frame = None if expired else self._dialect.publish(delivery, packet_id)
+        if frame is None:
+            self._counters.dropped_expired += bool(expired)
+            self._counters.dropped_large += not expired
+            self._finish(packet_id)
             return
-        packet_id = self._next_packet_id()
-        self._inflight[packet_id] = delivery
-        self._held_bytes += len(delivery)
-        link.send(delivery.numbered_frame(packet_id))
+        self._counters.forwarded += 1
+        self._traffic.sent += 1
+        if packet_id:
+            self._inflight[packet_id] = delivery
+            self._held_bytes += len(delivery)
+        link.send(frame)
 
-    def _next_packet_id(self) -> int:
+    def _forget(self, packet_id: int) -> None:
+        delivery = self._inflight.pop(packet_id)
+        self._again.pop(packet_id, None)
+        if delivery is not None:
+            self._held_bytes -= len(delivery)
+        self._finish(packet_id)
+
+    def _finish(self, packet_id: int) -> None:
+        if packet_id and self._journal is not None:
+            self._journal.done(packet_id)
+
+    def _numbered(self, delivery: Delivery) -> int:
+        """Give a message its packet id, and have it saved if the session is."""
+        if not delivery.message.qos:
+            return 0
         packet_id = self._last_packet_id % PACKET_ID_MAX + 1
-        while packet_id in self._inflight:
+        while packet_id in self._inflight or packet_id in self._queued_ids:
             packet_id = packet_id % PACKET_ID_MAX + 1
         self._last_packet_id = packet_id
+        if self._journal is not None:
+            self._journal.queued(packet_id, delivery, sent=self._link is not None)
         return packet_id
 
     def _has_room(self, delivery: Delivery) -> bool:
@@ -179,11 +295,17 @@ class Outbox:
         return not self._queue or self._held_bytes + len(delivery) <= self._limits.queue_bytes_max
 
     def _append(self, delivery: Delivery) -> None:
-        self._queue.append(delivery)
+        packet_id = self._numbered(delivery)
+        self._queue.append((packet_id, delivery))
+        if packet_id:
+            self._queued_ids.add(packet_id)
         self._held_bytes += len(delivery)
 
     def _keep(self, delivery: Delivery) -> None:
         while not self._has_room(delivery):
-            self._held_bytes -= len(self._queue.popleft())
+            packet_id, dropped = self._queue.popleft()
+            self._held_bytes -= len(dropped)
+            self._queued_ids.discard(packet_id)
+            self._finish(packet_id)
             self._counters.dropped_queued += 1
         self._append(delivery)

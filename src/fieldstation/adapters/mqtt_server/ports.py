@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
+from fieldstation.domains.messaging.schemas import Change, KeptSession, Retained
+
 
 @dataclass(frozen=True, slots=True)
 class MqttIdentity:
@@ -31,16 +33,8 @@ class MqttCredentials:
     username: str | None
     password: bytes | None
     peer: str
-
-
-@dataclass(frozen=True, slots=True)
-class RetainedMessage:
-    """A message the server keeps for later subscribers; an empty payload means delete."""
-
-    organization_id: str
-    topic: str
-    payload: bytes
-    qos: int
+    certificate: bytes | None = None
+    """The client certificate (DER) that the TLS port verified."""
 
 
 class Verdict(Enum):
@@ -53,8 +47,12 @@ class Verdict(Enum):
     PASSED = auto()
     """It means nothing to the station: a broker's message, ready to acknowledge and to forward."""
 
+    REFUSED = auto()
+    """As TAKEN, but all of it is kept as refused: an MQTT 5 client is told (0x99)."""
+
     DENIED = auto()
-    """This identity may not publish to this topic: the connection is closed (3.1.1)."""
+    """This identity may not publish to this topic: the connection is closed (3.1.1), or the
+    acknowledgement says so."""
 
     FULL = auto()
     """The intake has no room and took nothing: stop reading this connection until ``when_ready``.
@@ -65,7 +63,8 @@ class Verdict(Enum):
     but QoS 0 waits too."""
 
     OVER_QUOTA = auto()
-    """The organization may store no more: the connection is closed (3.1.1)."""
+    """The organization may store no more: the connection is closed (3.1.1), or the acknowledgement
+    says so."""
 
 
 class Receipt(Protocol):
@@ -116,12 +115,16 @@ class MqttStation(Protocol):
         """The identity showed life (CONNECT, PINGREQ or a message)."""
         ...
 
-    async def load_retained(self) -> Sequence[RetainedMessage]:
+    async def load_retained(self) -> Sequence[Retained]:
         """Return every retained message of every organization, at start."""
         ...
 
-    async def save_retained(self, changes: Sequence[RetainedMessage]) -> None:
-        """Commit changes to retained messages in order; the server acknowledges only afterwards.
+    async def load_sessions(self) -> Sequence[KeptSession]:
+        """Return every session of every organization, at start."""
+        ...
+
+    async def save(self, changes: Sequence[Change]) -> None:
+        """Commit changes in order; the server acknowledges only afterwards.
 
         Raises ``Busy``.
         """

@@ -1,26 +1,24 @@
-"""The built-in MQTT 3.1.1 server: listeners, background work, and what the station asks of it."""
+"""The built-in MQTT server: listeners, background work, and what the station asks of it."""
 
 import asyncio
 import errno
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import closing
 
 import structlog
 
 from fieldstation.adapters.mqtt_server.broker import Broker
-from fieldstation.adapters.mqtt_server.connection import (
-    ByteTransport,
-    MqttConnection,
-    State,
-)
+from fieldstation.adapters.mqtt_server.connection import MqttConnection, State
 from fieldstation.adapters.mqtt_server.options import MqttCounters, MqttServerOptions
-from fieldstation.adapters.mqtt_server.packets import ConnectCode
+from fieldstation.adapters.mqtt_server.packets import Publish, Reason
 from fieldstation.adapters.mqtt_server.ports import (
     MqttCredentials,
     MqttIdentity,
     MqttStation,
 )
+from fieldstation.adapters.mqtt_server.transport import ByteTransport
 from fieldstation.core.clock import Clock
 from fieldstation.core.errors import (
     Busy,
@@ -90,6 +88,8 @@ class MqttServer:
         """Load the retained messages and bind the ports. Raises ``OSError`` when one is taken."""
         for kept in await self._station.load_retained():
             self._broker.organization(kept.organization_id).space.retain(kept)
+        for session in await self._station.load_sessions():
+            self._broker.restore(session)
         try:
             await self._listen(self._options.port, None)
             if self._tls is not None:
@@ -123,7 +123,7 @@ class MqttServer:
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(self._sweep_forever(), name="mqtt-sweep"),
-                tasks.create_task(self._broker.retained.write_forever(), name="mqtt-retained"),
+                tasks.create_task(self._broker.keeper.write_forever(), name="mqtt-keeper"),
             ]
             background += [
                 tasks.create_task(self._authenticate_forever(), name=f"mqtt-authenticate-{number}")
@@ -147,14 +147,18 @@ class MqttServer:
         self._broker.draining = True
         for connection in tuple(self._broker.connections):
             connection.stop_reading()
-        clock = self._broker.clock
-        give_up_at_s = clock.monotonic() + self._options.drain_timeout_s
-        # Polled: an event for it would cost every acknowledgement of the server's whole life.
-        while self._unsettled() and clock.monotonic() < give_up_at_s:  # noqa: ASYNC110
-            await asyncio.sleep(DRAIN_POLL_S)
-        if unsettled := self._unsettled():
-            log.warning("mqtt_drain_gave_up", unsettled=unsettled)
+        give_up_at_s = self._broker.clock.monotonic() + self._options.drain_timeout_s
+        await self._wait_while(self._unsettled, give_up_at_s)
         self._close_connections()
+        await self._wait_while(lambda: len(self._broker.keeper), give_up_at_s)
+
+    async def _wait_while(self, waiting: Callable[[], int], give_up_at_s: float) -> None:
+        clock = self._broker.clock
+        # Polled: an event for it would cost every acknowledgement of the server's whole life.
+        while waiting() and clock.monotonic() < give_up_at_s:  # noqa: ASYNC110
+            await asyncio.sleep(DRAIN_POLL_S)
+        if left := waiting():
+            log.warning("mqtt_drain_gave_up", unsettled=left)
 
     def _unsettled(self) -> int:
         return sum(connection.unacknowledged for connection in self._broker.connections)
@@ -175,7 +179,9 @@ class MqttServer:
 
     def _close_connections(self) -> None:
         for connection in tuple(self._broker.connections):
-            connection.close("the station is shutting down", with_will=False)
+            connection.close(
+                "the station is shutting down", code=Reason.SHUTTING_DOWN, with_will=False
+            )
 
     def attach(self, transport: ByteTransport) -> MqttConnection:
         """Serve a client on a transport that somebody else accepted, who feeds what is returned.
@@ -194,7 +200,9 @@ class MqttServer:
 
         Return how many sessions it went to.
         """
-        return self._broker.organization(organization_id).space.forward(topic, payload, qos=qos)
+        return self._broker.organization(organization_id).space.forward(
+            Publish(topic, payload, 0, qos)
+        )
 
     def revoke(self, subject: str) -> int:
         """Close every connection of this key, device or user at once, wills included.
@@ -207,7 +215,7 @@ class MqttServer:
         ended = self._broker.connections_of(subject)
         for connection in ended:
             self._broker.counters.revoked += 1
-            connection.close("the credential was revoked", at_once=True)
+            connection.close("the credential was revoked", code=Reason.ADMINISTRATIVE, at_once=True)
         return len(ended)
 
     async def _sweep_forever(self) -> None:
@@ -234,16 +242,16 @@ class MqttServer:
         else:
             connection.refuse(outcome, f"refused as {outcome.name}")
 
-    async def _authenticate(self, credentials: MqttCredentials) -> MqttIdentity | ConnectCode:
+    async def _authenticate(self, credentials: MqttCredentials) -> MqttIdentity | Reason:
         try:
             async with asyncio.timeout(self._options.connect_timeout_s):
                 return await self._station.authenticate(credentials)
         except Unauthenticated:
-            return ConnectCode.BAD_CREDENTIALS
+            return Reason.BAD_CREDENTIALS
         except (Forbidden, QuotaExceeded):
-            return ConnectCode.NOT_AUTHORIZED
+            return Reason.NOT_AUTHORIZED
         except (StationError, TimeoutError):
-            return ConnectCode.UNAVAILABLE
+            return Reason.UNAVAILABLE
 
     async def _accept_forever(
         self, listener: socket.socket, context: ssl.SSLContext | None

@@ -12,7 +12,6 @@ from fieldstation.adapters.mqtt_server.ports import (
     MqttCredentials,
     MqttIdentity,
     Receipt,
-    RetainedMessage,
     Verdict,
 )
 from fieldstation.core.clock import Clock
@@ -26,10 +25,11 @@ from fieldstation.core.errors import (
 from fieldstation.core.ids import new_id
 from fieldstation.db.database import Database
 from fieldstation.domains.devices import service as devices
+from fieldstation.domains.devices.heartbeats import decode_heartbeat
 from fieldstation.domains.devices.last_seen import LastSeen
 from fieldstation.domains.identity.access import Authenticator, caller_of
 from fieldstation.domains.messaging import service as messaging
-from fieldstation.domains.messaging.schemas import Retained
+from fieldstation.domains.messaging.schemas import Change, KeptSession, Retained
 from fieldstation.domains.telemetry.catalog import Catalog, DeviceSeries
 from fieldstation.domains.telemetry.groups import Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
@@ -52,6 +52,7 @@ REFUSED_PAYLOAD_BYTES_MAX = 4096
 OWN_TOPIC_START = len("devices/")
 SHARED_TOPICS = ("sensors/", "system/")
 NODE_RED_STATUS = "nodered/status"
+BROKER_TOPICS = "$SYS/"
 RETRY_S = 0.5
 
 StartTask = Callable[[Coroutine[Any, Any, None], str], None]
@@ -73,6 +74,7 @@ class StationDoor:
         clock: Clock,
         start_task: StartTask,
         revoke: Callable[[str], object],
+        certificate_token: Callable[[bytes], str] | None = None,
     ) -> None:
         self._database = database
         self._authenticator = authenticator
@@ -84,6 +86,7 @@ class StationDoor:
         self._clock = clock
         self._start_task = start_task
         self._revoke = revoke
+        self._certificate_token = certificate_token
         self._gateways: dict[str, DeviceSeries] = {}
         self._in_work: dict[str, list[Callable[[], None]]] = {}
         self._own_topics: dict[str, Take] = {
@@ -93,14 +96,7 @@ class StationDoor:
         self._next_wakers: list[Callable[[], None]] | None = None
 
     async def authenticate(self, credentials: MqttCredentials) -> MqttIdentity:
-        if credentials.password is None:
-            raise Unauthenticated("Connect with a device key or a user API key as the password.")
-        try:
-            token = credentials.password.decode("ascii")
-        except UnicodeDecodeError as error:
-            raise Unauthenticated("The password is not a key.") from error
-        if not token.startswith(("fsd_", "fsu_")):
-            raise Unauthenticated("The password is not a key.")
+        token = self._token_of(credentials)
         principal = await self._authenticator.authenticate(token)
         caller = caller_of(principal, peer=credentials.peer)
         if caller.device_id is not None:
@@ -115,6 +111,20 @@ class StationDoor:
             can_subscribe_any=caller.user_id is not None and SUBSCRIBE_SCOPE in caller.scopes,
             subjects=caller.subjects,
         )
+
+    def _token_of(self, credentials: MqttCredentials) -> str:
+        """Return the key: the password, or what the client certificate stands for."""
+        if credentials.password is None:
+            if credentials.certificate is not None and self._certificate_token is not None:
+                return self._certificate_token(credentials.certificate)
+            raise Unauthenticated("Connect with a device key or a user API key as the password.")
+        try:
+            token = credentials.password.decode("ascii")
+        except UnicodeDecodeError as error:
+            raise Unauthenticated("The password is not a key.") from error
+        if not token.startswith(("fsd_", "fsu_")):
+            raise Unauthenticated("The password is not a key.")
+        return token
 
     def _end_at_expiry(self, key_id: str, expires_at: datetime) -> None:
         """Revoke a key's connections when it expires: one timer a key, not one a connection."""
@@ -150,7 +160,7 @@ class StationDoor:
 
     def may_publish(self, identity: MqttIdentity, topic: str) -> bool:
         if identity.device_id is None:
-            return identity.can_publish_any
+            return identity.can_publish_any and not topic.startswith(BROKER_TOPICS)
         return topic.startswith(f"devices/{identity.device_id}/") or is_shared(topic)
 
     def may_subscribe(self, identity: MqttIdentity, topic_filter: str) -> bool:
@@ -171,15 +181,17 @@ class StationDoor:
         if identity.device_id is not None:
             self._last_seen.note(identity.device_id)
 
-    async def load_retained(self) -> Sequence[RetainedMessage]:
+    async def load_retained(self) -> Sequence[Retained]:
         async with self._database.reading() as session:
-            kept = await messaging.load_retained(session)
-        return [RetainedMessage(m.organization_id, m.topic, m.payload, m.qos) for m in kept]
+            return await messaging.load_retained(session)
 
-    async def save_retained(self, changes: Sequence[RetainedMessage]) -> None:
-        rows = [Retained(m.organization_id, m.topic, m.payload, m.qos) for m in changes]
+    async def load_sessions(self) -> Sequence[KeptSession]:
+        async with self._database.reading() as session:
+            return await messaging.load_sessions(session)
+
+    async def save(self, changes: Sequence[Change]) -> None:
         async with self._database.transaction() as session:
-            await messaging.save_retained(session, rows, now=self._clock.now())
+            await messaging.save(session, changes, now=self._clock.now())
 
     def forget_device(self, device_id: str) -> None:
         """Drop what is remembered of a deleted device; a gateway is made again on its next use."""
@@ -191,7 +203,7 @@ class StationDoor:
     def _publish_as_user(
         self, identity: MqttIdentity, topic: str, payload: bytes, receipt: Receipt
     ) -> Verdict:
-        if not identity.can_publish_any:
+        if not identity.can_publish_any or topic.startswith(BROKER_TOPICS):
             return Verdict.DENIED
         if not topic.startswith("sensors/"):
             return Verdict.PASSED
@@ -257,7 +269,7 @@ class StationDoor:
         elif not taken:
             return Verdict.PASSED
         self._intake.count_for(receipt)
-        return Verdict.TAKEN
+        return Verdict.TAKEN if taken else Verdict.REFUSED
 
     def _take_heartbeat(
         self, device: DeviceSeries, topic: str, payload: bytes, receipt: Receipt
@@ -265,7 +277,7 @@ class StationDoor:
         if not self._intake.has_room(device.organization_id):
             return Verdict.FULL
         try:
-            devices.decode_heartbeat(payload)
+            decode_heartbeat(payload)
         except Invalid as error:
             return self._refuse(
                 device, topic, payload, receipt, error=error.code, detail=error.detail
@@ -290,7 +302,7 @@ class StationDoor:
             return Verdict.FULL
         self._keep_refusal(device, topic, payload, error=error, detail=detail)
         self._intake.count_for(receipt)
-        return Verdict.TAKEN
+        return Verdict.REFUSED
 
     def _keep_refusal(
         self, device: DeviceSeries, topic: str, payload: bytes, *, error: str, detail: str

@@ -1,12 +1,15 @@
 """Topic names and filters: what is well formed, and what matches what."""
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 from fieldstation.adapters.mqtt_server.options import PacketLimits
 
 Subscriber = TypeVar("Subscriber", bound=Hashable)
+Asked = TypeVar("Asked")
 Kept = TypeVar("Kept")
+
+SHARED = "$share/"
 
 
 def topic_fault(topic: str, limits: PacketLimits) -> str | None:
@@ -18,6 +21,10 @@ def topic_fault(topic: str, limits: PacketLimits) -> str | None:
 
 def filter_fault(topic_filter: str, limits: PacketLimits) -> str | None:
     """Say what is wrong with a topic filter, if anything."""
+    if topic_filter.startswith(SHARED):
+        group, _, topic_filter = topic_filter.removeprefix(SHARED).partition("/")
+        if not group or "+" in group or "#" in group:
+            return "a shared subscription needs a group without wildcards"
     levels = topic_filter.split("/")
     if any("+" in level and level != "+" for level in levels):
         return "a + must be a whole level of a topic filter"
@@ -36,24 +43,28 @@ def size_fault(topic: str, limits: PacketLimits) -> str | None:
     return None
 
 
-class SubscriptionTree(Generic[Subscriber]):
-    """Who subscribed to what in one topic space: a trie by level."""
+class SubscriptionTree(Generic[Subscriber, Asked]):
+    """Who subscribed to what in one topic space, and how: a trie by level.
 
-    def __init__(self) -> None:
-        self._root: _Branch[dict[Subscriber, int]] = _Branch()
+    ``both`` makes one of two subscriptions of one subscriber that match.
+    """
+
+    def __init__(self, both: Callable[[Asked, Asked], Asked]) -> None:
+        self._both = both
+        self._root: _Branch[dict[Subscriber, Asked]] = _Branch()
         self._count = 0
 
     def __len__(self) -> int:
         """Count subscriptions, overlapping ones separately."""
         return self._count
 
-    def add(self, subscriber: Subscriber, topic_filter: str, qos: int) -> None:
-        """Subscribe, or change the QoS of the same subscription."""
+    def add(self, subscriber: Subscriber, topic_filter: str, asked: Asked) -> None:
+        """Subscribe, or change the same subscription."""
         leaf = self._root.grow(topic_filter)
         if leaf.kept is None:
             leaf.kept = {}
         self._count += subscriber not in leaf.kept
-        leaf.kept[subscriber] = qos
+        leaf.kept[subscriber] = asked
 
     def remove(self, subscriber: Subscriber, topic_filter: str) -> None:
         """Unsubscribe; harmless when there is no such subscription."""
@@ -66,9 +77,9 @@ class SubscriptionTree(Generic[Subscriber]):
             leaf.kept = None
             self._root.prune(topic_filter)
 
-    def match(self, topic: str) -> dict[Subscriber, int]:
-        """Return each subscriber once, with the highest QoS of its subscriptions that match."""
-        found: dict[Subscriber, int] = {}
+    def match(self, topic: str) -> dict[Subscriber, Asked]:
+        """Return each subscriber once, with all its subscriptions that match."""
+        found: dict[Subscriber, Asked] = {}
         branches = [self._root]
         wildcards = not topic.startswith("$")
         for level in topic.split("/"):
@@ -76,7 +87,7 @@ class SubscriptionTree(Generic[Subscriber]):
             for branch in branches:
                 children = branch.children
                 if wildcards:
-                    _merge(found, children.get("#"))
+                    self._merge(found, children.get("#"))
                     if (any_level := children.get("+")) is not None:
                         following.append(any_level)
                 if (child := children.get(level)) is not None:
@@ -84,17 +95,18 @@ class SubscriptionTree(Generic[Subscriber]):
             branches = following
             wildcards = True
         for branch in branches:
-            _merge(found, branch)
-            _merge(found, branch.children.get("#"))
+            self._merge(found, branch)
+            self._merge(found, branch.children.get("#"))
         return found
 
-
-def _merge(found: dict[Subscriber, int], branch: "_Branch[dict[Subscriber, int]] | None") -> None:
-    if branch is None or branch.kept is None:
-        return
-    for subscriber, qos in branch.kept.items():
-        if qos >= found.get(subscriber, 0):
-            found[subscriber] = qos
+    def _merge(
+        self, found: dict[Subscriber, Asked], branch: "_Branch[dict[Subscriber, Asked]] | None"
+    ) -> None:
+        if branch is None or branch.kept is None:
+            return
+        for subscriber, asked in branch.kept.items():
+            known = found.get(subscriber)
+            found[subscriber] = asked if known is None else self._both(known, asked)
 
 
 class RetainedTree(Generic[Kept]):

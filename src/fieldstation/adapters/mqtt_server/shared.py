@@ -1,0 +1,54 @@
+"""Shared subscriptions: each message goes to one of a group."""
+
+from typing import Protocol
+
+from fieldstation.adapters.mqtt_server.grants import Match
+from fieldstation.adapters.mqtt_server.outbox import Outbox
+from fieldstation.adapters.mqtt_server.topics import SHARED
+
+
+class Listener(Protocol):
+    """Whoever may subscribe: a session."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where its messages go."""
+        ...
+
+
+class SharedGroup:
+    """The members of one group for one filter; takes their turns, absent ones last."""
+
+    def __init__(self) -> None:
+        self._members: dict[Listener, Match] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def put(self, member: Listener, match: Match) -> bool:
+        """Add a member or change what it asked for; return whether it is new."""
+        is_new = member not in self._members
+        self._members[member] = match
+        return is_new
+
+    def drop(self, member: Listener) -> bool:
+        """Remove a member; return whether it was one."""
+        return self._members.pop(member, None) is not None
+
+    def next(self) -> tuple[Listener, Match]:
+        """Return whose turn it is: the next one that is connected, else the next."""
+        chosen = next(
+            (member for member in self._members if member.outbox.is_attached),
+            next(iter(self._members)),
+        )
+        match = self._members.pop(chosen)
+        self._members[chosen] = match
+        return chosen, match
+
+
+def split_shared(topic_filter: str) -> tuple[str, str]:
+    """Return the group and the plain filter; no group for one that is not shared."""
+    if not topic_filter.startswith(SHARED):
+        return "", topic_filter
+    group, _, plain = topic_filter.removeprefix(SHARED).partition("/")
+    return group, plain
