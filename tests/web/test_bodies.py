@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 import zlib
 
 import pytest
@@ -13,6 +14,11 @@ from fieldstation.core.limits import INFLATED_BYTES_MAX, INLINE_DECODE_BYTES_MAX
 from fieldstation.web.bodies import inflate
 from tests.clients import StationClient, TestDevice, expect
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 
 @given(st.binary(max_size=4096))
 def test_what_was_compressed_comes_back(body: bytes) -> None:
@@ -20,6 +26,7 @@ def test_what_was_compressed_comes_back(body: bytes) -> None:
     assert inflate(gzip.compress(body), "gzip") == body
     assert inflate(gzip.compress(body), "x-gzip") == body
     assert inflate(zlib.compress(body), "deflate") == body
+    assert inflate(zstd.compress(body), "zstd") == body
 
 
 @given(st.binary(max_size=300), st.sampled_from(["gzip", "deflate", "br", "zstd", ""]))
@@ -36,6 +43,25 @@ def test_a_body_that_ends_too_early_is_refused(body: bytes, data: st.DataObject)
     part = whole[: data.draw(st.integers(0, len(whole) - 1))]
     with pytest.raises(Malformed):
         inflate(part, "gzip")
+
+
+@given(st.binary(min_size=1, max_size=500), st.data())
+def test_a_zstd_body_that_ends_too_early_is_refused(body: bytes, data: st.DataObject) -> None:
+    whole = zstd.compress(body)
+    part = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    with pytest.raises(Malformed):
+        inflate(part, "zstd")
+
+
+def test_zstd_may_neither_inflate_beyond_the_limit_nor_claim_a_huge_window() -> None:
+    assert len(inflate(zstd.compress(bytes(INFLATED_BYTES_MAX)), "zstd")) == INFLATED_BYTES_MAX
+    with pytest.raises(TooLarge, match="64 MiB"):
+        inflate(zstd.compress(bytes(INFLATED_BYTES_MAX + 1)), "zstd")
+    window = {int(zstd.CompressionParameter.window_log): 27}
+    compressor = zstd.ZstdCompressor(options=window)
+    claims = compressor.compress(b"[]") + compressor.flush()
+    with pytest.raises(Malformed):
+        inflate(claims, "zstd")
 
 
 def test_what_inflates_beyond_the_limit_is_refused_before_it_is_whole() -> None:
@@ -64,17 +90,18 @@ def post(client: StationClient, device: TestDevice, body: bytes, encoding: str) 
 
 def test_devices_may_compress(client: StationClient) -> None:
     device = client.register_device()
-    body = json.dumps([{"sensor_type": "t", "value": n} for n in range(3_000)]).encode()
+    body = json.dumps([{"sensor_type": "t", "value": n} for n in range(4_000)]).encode()
     assert len(body) > INLINE_DECODE_BYTES_MAX
     for encoding, compressed in (
         ("gzip", gzip.compress(body)),
         ("GZIP", gzip.compress(body)),
         ("deflate", zlib.compress(body)),
+        ("zstd", zstd.compress(body)),
         ("identity", body),
     ):
         headers = {**device.headers, "Content-Encoding": encoding}
         answer = client.http.post(device.readings_path, content=compressed, headers=headers)
-        assert expect(answer, 201)["accepted"] == 3_000
+        assert expect(answer, 201)["accepted"] == 4_000
 
 
 def test_a_bomb_and_half_a_body_are_refused_and_the_station_goes_on(client: StationClient) -> None:

@@ -11,13 +11,13 @@ from httpx2 import ASGITransport, AsyncClient
 from sqlalchemy import select, text
 
 from fieldstation.core.events import Event
-from fieldstation.core.settings import DatabaseSettings
+from fieldstation.core.settings import DatabaseSettings, Settings
 from fieldstation.db.database import Database, announce
 from fieldstation.db.engines import create_engines, database_url
 from fieldstation.db.jobs import Job
 from fieldstation.migrations.upgrade import upgrade
 from fieldstation.web.dependencies import Db, ReadDb
-from fieldstation.web.middleware import Crashes
+from fieldstation.web.middleware import FrontDoor, Observed, door_rules
 from fieldstation.web.problems import install_problem_handlers
 
 pytestmark = pytest.mark.anyio
@@ -43,7 +43,9 @@ class Station:
         app.post("/notes/{name}", status_code=201)(self.note)
         app.post("/broken/{name}", status_code=201)(self.break_transaction)
         app.post("/read-only/{name}", status_code=201)(self.note_in_a_reading_session)
-        transport = ASGITransport(app=Crashes(app), raise_app_exceptions=False)
+        observed: list[Observed] = []
+        door = FrontDoor(app, door_rules(Settings()), observe=observed.append)
+        transport = ASGITransport(app=door, raise_app_exceptions=False)
         self.client = AsyncClient(transport=transport, base_url="http://station.test")
 
     async def note(self, name: str, db: Db) -> dict[str, str]:

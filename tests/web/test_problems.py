@@ -14,7 +14,8 @@ from pydantic import BaseModel
 
 from fieldstation.core import errors
 from fieldstation.core.limits import BODY_BYTES_MAX
-from fieldstation.web.middleware import Correlation, Crashes, Observed, Timing
+from fieldstation.core.settings import Settings
+from fieldstation.web.middleware import FrontDoor, Observed, door_rules
 from fieldstation.web.problems import STATUS_OF_KIND, install_problem_handlers, status_of
 from tests.clients import StationClient
 from tests.station_process import running_station
@@ -191,7 +192,7 @@ async def broken() -> AsyncClient:
         return form
 
     observed: list[Observed] = []
-    wrapped = Correlation(Timing(Crashes(app), observe=observed.append, slow_request_ms=1000))
+    wrapped = FrontDoor(app, door_rules(Settings()), observe=observed.append)
     transport = ASGITransport(app=wrapped, raise_app_exceptions=False)
     return AsyncClient(transport=transport, base_url="http://station.test")
 

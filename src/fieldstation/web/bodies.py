@@ -1,6 +1,7 @@
 """Reads request bodies: bounded, inflated, checked, decoded off the event loop when large."""
 
 import asyncio
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -22,13 +23,28 @@ from fieldstation.core.limits import (
 )
 from fieldstation.web.problems import render_error
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 GZIP_WINDOW = 16 + zlib.MAX_WBITS
+# RFC 8878 asks every decoder for 8 MiB; with more a body could claim any amount of memory.
+ZSTD_WINDOW_LOG_MAX = 23
+INFLATERS: dict[str, Callable[[], Any]] = {
+    "gzip": lambda: zlib.decompressobj(GZIP_WINDOW),
+    "x-gzip": lambda: zlib.decompressobj(GZIP_WINDOW),
+    "deflate": lambda: zlib.decompressobj(zlib.MAX_WBITS),
+    "zstd": lambda: zstd.ZstdDecompressor(
+        options={zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG_MAX}
+    ),
+}
 
 T = TypeVar("T")
 
 
 async def decode_body(request: Request, decode: Callable[[bytes], T]) -> T:
-    """Read the body, undo its ``Content-Encoding`` (gzip, deflate) and decode it.
+    """Read the body, undo its ``Content-Encoding`` (gzip, deflate, zstd) and decode it.
 
     Raises ``TooLarge`` beyond the limits, ``UnsupportedMedia`` for another encoding and whatever
     ``decode`` raises.
@@ -47,15 +63,15 @@ def inflate(body: bytes, encoding: str) -> bytes:
     """Undo a content encoding, never producing more than the limit."""
     if encoding == "identity":
         return body
-    if encoding not in {"gzip", "x-gzip", "deflate"}:
+    start = INFLATERS.get(encoding)
+    if start is None:
         raise UnsupportedMedia(f"Content-Encoding {encoding[:20]} is not known; use gzip.")
-    window = zlib.MAX_WBITS if encoding == "deflate" else GZIP_WINDOW
     inflated, rest = b"", body
-    while True:  # RFC 1952: a gzip body is a series of members
-        inflater = zlib.decompressobj(window)
+    while True:  # a gzip body is a series of members (RFC 1952), a zstd body of frames (RFC 8878)
+        inflater = start()
         try:
             inflated += inflater.decompress(rest, INFLATED_BYTES_MAX + 1 - len(inflated))
-        except zlib.error as error:
+        except (zlib.error, zstd.ZstdError) as error:
             raise Malformed(f"The body is not valid {encoding}.") from error
         if len(inflated) > INFLATED_BYTES_MAX:
             most = INFLATED_BYTES_MAX // (1024 * 1024)

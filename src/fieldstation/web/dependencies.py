@@ -10,6 +10,7 @@ from starlette.requests import HTTPConnection
 from fieldstation.core.clock import Clock
 from fieldstation.core.settings import Settings
 from fieldstation.db.database import Database
+from fieldstation.web.rate_limits import NamedLimits
 
 
 async def database(connection: HTTPConnection) -> Database:
@@ -22,6 +23,10 @@ async def clock(connection: HTTPConnection) -> Clock:
 
 async def settings(connection: HTTPConnection) -> Settings:
     return connection.app.state.settings
+
+
+async def limits(connection: HTTPConnection) -> NamedLimits:
+    return connection.app.state.named_limits
 
 
 async def open_session(
@@ -42,4 +47,5 @@ async def open_read_session(
 Db = Annotated[AsyncSession, Depends(open_session, scope="function")]
 ReadDb = Annotated[AsyncSession, Depends(open_read_session, scope="function")]
 TheClock = Annotated[Clock, Depends(clock)]
+TheLimits = Annotated[NamedLimits, Depends(limits)]
 TheSettings = Annotated[Settings, Depends(settings)]

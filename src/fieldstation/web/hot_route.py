@@ -56,7 +56,7 @@ class HotRoutes:
 
 async def serve(route: HotRoute, scope: Scope, receive: Receive, send: Send) -> None:
     try:
-        response = await route.get_route_handler()(Request(scope, receive))
+        response = await route.endpoint(Request(scope, receive))
     except StationError as error:
         response = render_error(error, scope["path"])
     await response(scope, receive, send)

@@ -1,19 +1,34 @@
-"""The ASGI middleware of the station, outermost first: correlation → timing and access log → body
-limit → crashes."""
+"""The one ASGI layer in front of the routes: ids, time, access log, headers, hosts, CORS, limits,
+bodies, crashes, in this order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fieldstation.core.correlation import choose_correlation_id, fresh_id, ids
-from fieldstation.core.errors import TooLarge
+from fieldstation.core.errors import StationError, TooLarge
 from fieldstation.core.limits import BODY_BYTES_MAX
+from fieldstation.core.settings import Settings
+from fieldstation.core.tracing import parse_traceparent, trace
+from fieldstation.web.aliases import ALIASES
+from fieldstation.web.cross_origin import CrossOrigin
+from fieldstation.web.hosts import Hosts
 from fieldstation.web.problems import render_crash, render_error
+from fieldstation.web.proxies import TrustedProxies
+from fieldstation.web.rate_limits import RateLimited, limit_headers
+from fieldstation.web.security_headers import Headers, SecurityHeaders
+from fieldstation.web.spans import Span, Spans
 
 log = structlog.get_logger("fieldstation.access")
+
+LENGTH_DIGITS_MAX = 18
+SERVED = frozenset({"http", "websocket"})
+STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
 class Observed(NamedTuple):
@@ -25,149 +40,248 @@ class Observed(NamedTuple):
     elapsed_s: float
 
 
-class Correlation:
-    """Give each request its ids: in the answer's headers and in every log line."""
+class Gate(Protocol):
+    """Counts a request before it is served."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in {"http", "websocket"}:
-            await self.app(scope, receive, send)
-            return
-        correlation_id = choose_correlation_id(header(scope, b"x-correlation-id"))
-        request_id = fresh_id()
-        token = ids.set((correlation_id, request_id))
-        extra = [
-            (b"x-correlation-id", correlation_id.encode()),
-            (b"x-request-id", request_id.encode()),
-        ]
-
-        async def send_with_ids(message: Message) -> None:
-            if message["type"] in {"http.response.start", "websocket.accept"}:
-                message["headers"] = [*message.get("headers", ()), *extra]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_with_ids)
-        finally:
-            ids.reset(token)
+    async def admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Headers:
+        """Return the headers that the answer carries about it. Raises ``TooManyRequests``."""
+        ...
 
 
-class Timing:
-    """Say how long a request took: in a header, in the access log and to ``observe``."""
+@dataclass(frozen=True, slots=True)
+class DoorRules:
+    """What the front door holds every request to."""
+
+    proxies: TrustedProxies
+    hosts: Hosts
+    cross_origin: CrossOrigin
+    security: SecurityHeaders
+    slow_request_ms: float
+    body_bytes_max: int = BODY_BYTES_MAX
+
+
+def door_rules(settings: Settings) -> DoorRules:
+    """Return the rules that the settings ask for."""
+    http, browser = settings.http, settings.browser
+    return DoorRules(
+        proxies=TrustedProxies(http.trusted_proxies),
+        hosts=Hosts(http, settings.station.public_url),
+        cross_origin=CrossOrigin(browser, http.allowed_origins),
+        security=SecurityHeaders(browser, production=settings.station.environment == "production"),
+        slow_request_ms=settings.log.slow_request_ms,
+    )
+
+
+class FrontDoor:
+    """Receives every request and finishes every answer, refusals and defects included."""
 
     def __init__(
-        self, app: ASGIApp, *, observe: Callable[[Observed], None], slow_request_ms: float
+        self,
+        app: ASGIApp,
+        rules: DoorRules,
+        *,
+        observe: Callable[[Observed], None],
+        gate: Gate | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self.app = app
+        self.rules = rules
         self.observe = observe
-        self.slow_request_ms = slow_request_ms
+        self.gate = gate
+        self.spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        kind = scope["type"]
+        if kind not in SERVED:
             await self.app(scope, receive, send)
             return
-        started = perf_counter()
-        status = 500
-
-        async def send_with_time(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                elapsed_ms = (perf_counter() - started) * 1000
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-process-time", b"%.2fms" % elapsed_ms),
-                ]
-            await send(message)
-
+        headers = dict(scope["headers"][::-1])  # of a repeated header the first counts
+        named = (choose_correlation_id(headers.get(b"x-correlation-id")), fresh_id())
+        token = ids.set(named)
+        answer = Answer(self.rules, headers, named, send)
+        span = self.follow(headers.get(b"traceparent"), answer)
+        inner = inner_scope(scope, self.rules)
         try:
-            await self.app(scope, receive, send_with_time)
+            await self.serve(inner, headers, receive, answer)
+        except StationError as error:
+            if isinstance(error, RateLimited):
+                answer.limits = limit_headers(error.verdict)
+            await answer.refuse(render_error(error, scope["path"]), inner, receive)
+        except Exception:
+            if kind != "http":
+                raise
+            log.exception("request_crashed", method=scope["method"], path=scope["path"])
+            await answer.refuse(render_crash(scope["path"]), inner, receive)
         finally:
-            self.report(scope, status, perf_counter() - started)
+            self.report(scope, inner, answer, span)
+            ids.reset(token)
 
-    def report(self, scope: Scope, status: int, elapsed_s: float) -> None:
-        method, elapsed_ms = scope["method"], elapsed_s * 1000
-        self.observe(Observed(method, route_template(scope), status, elapsed_s))
-        if elapsed_ms >= self.slow_request_ms:
+    def follow(self, traceparent: bytes | None, answer: "Answer") -> Span | None:
+        """Continue the caller's trace: in log lines, in the answer, and in a span if they go
+        anywhere."""
+        parent = None if traceparent is None else parse_traceparent(traceparent)
+        span = None
+        if self.spans is not None:
+            span = self.spans.begin(parent)
+            running = span.trace
+        elif parent is not None:
+            running = parent.child()
+        else:
+            return None
+        trace.set(running)
+        answer.trace = [(b"traceparent", running.header.encode())]
+        return span
+
+    async def serve(
+        self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, answer: "Answer"
+    ) -> None:
+        """Let a request through everything that may refuse it. Raises ``StationError``."""
+        rules = self.rules
+        rules.hosts.check(headers.get(b"host"))
+        response = rules.hosts.secured(scope, headers)
+        if response is None and scope["type"] == "http":
+            response = rules.cross_origin.preflight(scope["method"], headers)
+        if response is not None:
+            await answer.refuse(response, scope, receive)
+            return
+        if self.gate is not None:
+            answer.limits = await self.gate.admit(scope, headers)
+        announced = headers.get(b"content-length")
+        if announced is not None:
+            check_announced(announced, rules.body_bytes_max)
+        elif b"transfer-encoding" in headers:
+            receive = bounded(receive, rules.body_bytes_max)
+        await self.app(scope, receive, answer.send)
+
+    def report(self, scope: Scope, inner: Scope, answer: "Answer", span: Span | None) -> None:
+        """Tell the span, the metrics and the access log what came of it."""
+        elapsed_s = perf_counter() - answer.began
+        route, status = route_template(inner), answer.status
+        method = scope.get("method", "WEBSOCKET")
+        if span is not None:
+            span.end(method=method, route=route, status=status, correlation_id=answer.named[0])
+        if scope["type"] == "http":
+            self.observe(Observed(method, route, status, elapsed_s))
+            self.write_access(method, scope["path"], status, elapsed_s * 1000)
+        if answer.trace:
+            trace.set(None)
+
+    def write_access(self, method: str, path: str, status: int, elapsed_ms: float) -> None:
+        if elapsed_ms >= self.rules.slow_request_ms:
             write = log.warning
         else:
             write = log.debug if status < 400 else log.info
         write(
             "request",
             method=method,
-            path=scope["path"],
+            path=path,
             status=status,
             elapsed_ms=round(elapsed_ms, 2),
         )
 
 
-class BodyLimit:
-    """Refuse bodies over the limit, announced or not, before anybody keeps them."""
+class Answer:
+    """Sends what the routes answer, with the headers that every answer carries."""
 
-    def __init__(self, app: ASGIApp, *, body_bytes_max: int = BODY_BYTES_MAX) -> None:
-        self.app = app
-        self.body_bytes_max = body_bytes_max
+    __slots__ = (
+        "began",
+        "headers",
+        "limits",
+        "named",
+        "rules",
+        "send_on",
+        "started",
+        "status",
+        "trace",
+    )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
+    def __init__(
+        self,
+        rules: DoorRules,
+        headers: Mapping[bytes, bytes],
+        named: tuple[str, str],
+        send: Send,
+    ) -> None:
+        self.began = perf_counter()
+        self.rules = rules
+        self.headers = headers
+        self.named = named
+        self.send_on = send
+        self.limits: Headers = []
+        self.trace: Headers = []
+        self.started = False
+        self.status = 500
+
+    async def send(self, message: Message) -> None:
+        if message["type"] in STARTS:
+            self.started = True
+            self.status = message.get("status", 101)
+            own = message.get("headers", ())
+            rules, (correlation_id, request_id) = self.rules, self.named
+            message["headers"] = [
+                *own,
+                (b"x-correlation-id", correlation_id.encode()),
+                (b"x-request-id", request_id.encode()),
+                (b"x-process-time", b"%.2fms" % ((perf_counter() - self.began) * 1000)),
+                *rules.security.fixed,
+                *rules.security.policy_for(own),
+                *rules.cross_origin.headers_for(self.headers.get(b"origin")),
+                *self.limits,
+                *self.trace,
+            ]
+        await self.send_on(message)
+
+    async def refuse(self, response: Response, scope: Scope, receive: Receive) -> None:
+        """Answer instead of the routes; a socket is refused before it is accepted."""
+        if self.started:
             return
-        announced = header(scope, b"content-length")
-        if announced is not None and announced.isdigit() and int(announced) > self.body_bytes_max:
-            await render_error(self.refusal(), scope["path"])(scope, receive, send)
+        if scope["type"] == "websocket" and "websocket.http.response" not in scope.get(
+            "extensions", {}
+        ):
+            await self.send_on({"type": "websocket.close", "code": 1008})
             return
-        received = 0
-
-        async def receive_bounded() -> Message:
-            nonlocal received
-            message = await receive()
-            if message["type"] == "http.request":
-                received += len(message.get("body", b""))
-                if received > self.body_bytes_max:
-                    raise self.refusal()
-            return message
-
-        await self.app(scope, receive_bounded, send)
-
-    def refusal(self) -> TooLarge:
-        return TooLarge(
-            f"The body is larger than {self.body_bytes_max // (1024 * 1024)} MiB; send it in parts."
-        )
+        await response(scope, receive, self.send)
 
 
-class Crashes:
-    """Turn a defect into a problem response and a log entry; nothing of it reaches the client."""
+def inner_scope(scope: Scope, rules: DoorRules) -> Scope:
+    """Return the scope that the routes see: the client behind proxies, HEAD as GET, no alias.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = False
-
-        async def send_noting_start(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_noting_start)
-        except Exception:
-            log.exception("request_crashed", method=scope["method"], path=scope["path"])
-            if not started:
-                await render_crash(scope["path"])(scope, receive, send)
+    The server sends no body for the HEAD that it got.
+    """
+    inner = dict(scope)
+    rules.proxies.unwrap(inner)
+    canonical = ALIASES.get(inner["path"])
+    if canonical is not None:
+        inner["path"], inner["raw_path"] = canonical, canonical.encode()
+    if inner.get("method") == "HEAD":
+        inner["method"] = "GET"
+    return inner
 
 
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """Return the first value of a header, given in lower case."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return value
-    return None
+def check_announced(length: bytes, body_bytes_max: int) -> None:
+    if len(length) > LENGTH_DIGITS_MAX or (length.isdigit() and int(length) > body_bytes_max):
+        raise too_large(body_bytes_max)
+
+
+def bounded(receive: Receive, body_bytes_max: int) -> Receive:
+    """Count a body whose length nobody announced; raises ``TooLarge`` while it is read."""
+    received = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        if message["type"] == "http.request":
+            received += len(message.get("body", b""))
+            if received > body_bytes_max:
+                raise too_large(body_bytes_max)
+        return message
+
+    return receive_bounded
+
+
+def too_large(body_bytes_max: int) -> TooLarge:
+    most = body_bytes_max // (1024 * 1024)
+    return TooLarge(f"The body is larger than {most} MiB; send it in parts.")
 
 
 def route_template(scope: Scope) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from fastapi import Depends, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from fieldstation.core.errors import Invalid
 from fieldstation.core.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
@@ -39,10 +39,15 @@ async def page_request(
     ] = PAGE_ITEMS_DEFAULT,
     cursor: Annotated[
         str | None,
-        Query(max_length=CURSOR_CHARACTERS_MAX, description="`next_cursor` of the page before."),
+        Query(
+            max_length=CURSOR_CHARACTERS_MAX,
+            description="`next_cursor` of the page before.",
+            examples=["WyIwMTk4YzBkZSJd"],
+        ),
     ] = None,
     include_total: Annotated[
-        bool, Query(description="Also count all items; costs a scan of the list.")
+        bool,
+        Query(description="Also count all items; costs a scan of the list.", examples=[True]),
     ] = False,
 ) -> PageRequest:
     return PageRequest(limit=limit, cursor=cursor, include_total=include_total)
@@ -54,11 +59,17 @@ Page = Annotated[PageRequest, Depends(page_request)]
 class Listed(BaseModel, Generic[T]):
     """One page of a list."""
 
+    model_config = ConfigDict(json_schema_extra={"description": "One page of a list."})
+
     items: list[T] = Field(description="The items of this page.")
     next_cursor: str | None = Field(
-        default=None, description="Pass as `cursor` for the next page; absent on the last."
+        default=None,
+        description="Pass as `cursor` for the next page; null on the last.",
+        examples=[None],
     )
-    total: int | None = Field(default=None, description="Only with `include_total=true`.")
+    total: int | None = Field(
+        default=None, description="Only with `include_total=true`.", examples=[None]
+    )
 
 
 def cut_page(

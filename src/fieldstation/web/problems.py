@@ -123,13 +123,22 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RoutingError)
     async def no_such_route(request: Request, error: RoutingError) -> Response:
         code, detail = ROUTING_ERRORS.get(error.status_code, ("malformed", str(error.detail)))
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers = allow_header(request, headers)
         return render_problem(
             error.status_code,
             code=code,
             detail=detail,
             instance=request.url.path,
-            headers=error.headers,
+            headers=headers,
         )
+
+
+def allow_header(request: Request, headers: dict[str, str]) -> dict[str, str]:
+    """Name the methods of all routes of the path: the router knows only the first one's."""
+    allowed = getattr(request.app.state, "allowed_methods", None)
+    return headers if allowed is None else {"Allow": allowed.at(request.url.path)}
 
 
 def validation_kind(found: Sequence[Any]) -> errors.StationError:

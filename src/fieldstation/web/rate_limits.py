@@ -1,0 +1,204 @@
+"""Limits on requests: declared beside a route, held before anything of the request is read."""
+
+import math
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.types import Scope
+
+from fieldstation.core.errors import TooManyRequests
+from fieldstation.core.rates import RateLimit, parse_rate
+from fieldstation.core.settings import LimitSettings
+from fieldstation.web.proxies import counted_address
+from fieldstation.web.rate_counters import RateCounters, Verdict
+from fieldstation.web.security_headers import Headers
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
+Routers = Iterable[tuple[APIRouter, str]]
+
+DECLARED = "__rate_limit__"
+UNLIMITED = frozenset({"/health/live", "/health/ready"})  # orchestrators ask as often as they like
+EVERYTHING = "*"
+REFUSED_TOKENS = "refused token"
+
+
+class Known(NamedTuple):
+    """Who a valid token stands for."""
+
+    kind: str
+    id: str
+
+
+class Recognise:
+    """Tells who a request's token stands for; given by identity."""
+
+    def __init__(
+        self,
+        offered: Callable[[Mapping[bytes, bytes]], str | None],
+        remembered: Callable[[str], Known | None],
+        look_up: Callable[[str], Awaitable[Known | None]],
+    ) -> None:
+        self.offered = offered
+        self.remembered = remembered
+        self.look_up = look_up
+
+
+def limited(rate: str) -> Callable[[Endpoint], Endpoint]:
+    """Declare a route's own limit: ``@limited("5/minute")`` right above the function.
+
+    It counts for the user or device, or for the client address when there is none.
+    """
+    limit = parse_rate(rate)
+
+    def declare(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, DECLARED, limit)
+        return endpoint
+
+    return declare
+
+
+class RouteLimits:
+    """The declared limits of all routes, by method and path."""
+
+    def __init__(self, routers: Routers) -> None:
+        self._exact: dict[tuple[str, str], tuple[str, RateLimit]] = {}
+        self._patterns: list[tuple[str, re.Pattern[str], str, RateLimit]] = []
+        for router, prefix in routers:
+            for route in router.routes:
+                if isinstance(route, APIRoute):
+                    self._add(route, prefix)
+
+    def _add(self, route: APIRoute, prefix: str) -> None:
+        limit = getattr(route.endpoint, DECLARED, None)
+        if not isinstance(limit, RateLimit):
+            return
+        path = prefix + route.path
+        for method in route.methods or ():
+            name = f"{method} {path}"
+            if "{" in path:
+                pattern = re.compile(re.escape(prefix) + route.path_regex.pattern.lstrip("^"))
+                self._patterns.append((method, pattern, name, limit))
+            else:
+                self._exact[method, path] = (name, limit)
+
+    def find(self, method: str, path: str) -> tuple[str, RateLimit] | None:
+        """Return the name and the limit of a route that has its own."""
+        found = self._exact.get((method, path))
+        if found is not None or not self._patterns:
+            return found
+        return next(
+            (
+                (name, limit)
+                for wanted, pattern, name, limit in self._patterns
+                if wanted == method and pattern.match(path)
+            ),
+            None,
+        )
+
+
+class RateGate:
+    """Counts every request for its device, else its user, else its client address."""
+
+    def __init__(
+        self,
+        counters: RateCounters,
+        settings: LimitSettings,
+        *,
+        routes: RouteLimits,
+        recognise: Recognise,
+    ) -> None:
+        self._counters = counters
+        self._routes = routes
+        self._recognise = recognise
+        self._factor = settings.factor
+        self._defaults = {
+            "device": settings.device.times(settings.factor),
+            "user": settings.user.times(settings.factor),
+            "address": settings.address.times(settings.factor),
+        }
+
+    async def admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Headers:
+        """Count a request; return the headers that say so. Raises ``TooManyRequests``."""
+        path = scope["path"]
+        if path in UNLIMITED:
+            return []
+        kind, who = await self._who(scope, headers)
+        own = self._routes.find(scope.get("method", "GET"), path)
+        if own is None:
+            verdict = self._counters.hit((EVERYTHING, who), self._defaults[kind])
+        else:
+            name, limit = own
+            verdict = self._counters.hit((name, who), limit.times(self._factor))
+        if not verdict.allowed:
+            raise refusal(verdict)
+        return limit_headers(verdict)
+
+    async def _who(self, scope: Scope, headers: Mapping[bytes, bytes]) -> tuple[str, str]:
+        """Return which default applies, and the key.
+
+        A token that is not remembered costs a look into the database; addresses that offered too
+        many that were not valid are refused without one.
+        """
+        address = address_of(scope)
+        token = self._recognise.offered(headers)
+        if token is None:
+            return "address", address
+        known = self._recognise.remembered(token)
+        if known is None:
+            limit = self._defaults["address"]
+            guesses = (REFUSED_TOKENS, address)
+            verdict = self._counters.look(guesses, limit)
+            if not verdict.allowed:
+                raise refusal(verdict)
+            known = await self._recognise.look_up(token)
+            if known is None:
+                self._counters.hit(guesses, limit)
+                return "address", address
+        return known.kind, f"{known.kind} {known.id}"
+
+
+class NamedLimits:
+    """Limits of what is not a route: such as logins of one account, from wherever they come."""
+
+    def __init__(self, counters: RateCounters, settings: LimitSettings) -> None:
+        self._counters = counters
+        self._settings = settings
+
+    def demand(self, name: str, who: str, limit: RateLimit) -> None:
+        """Count one more. Raises ``TooManyRequests``."""
+        if not self._settings.enabled:
+            return
+        verdict = self._counters.hit((name, who), limit.times(self._settings.factor))
+        if not verdict.allowed:
+            raise refusal(verdict)
+
+
+def address_of(scope: Scope) -> str:
+    client = scope.get("client")
+    return "address unknown" if client is None else f"address {counted_address(client[0])}"
+
+
+class RateLimited(TooManyRequests):
+    """One request too many; the answer says what the limit is."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(
+            f"More than {verdict.limit} requests; come back in {verdict.retry_after_s} seconds.",
+            retry_after_s=verdict.retry_after_s,
+        )
+        self.verdict = verdict
+
+
+def refusal(verdict: Verdict) -> RateLimited:
+    return RateLimited(verdict)
+
+
+def limit_headers(verdict: Verdict) -> Headers:
+    return [
+        (b"x-ratelimit-limit", b"%d" % verdict.limit),
+        (b"x-ratelimit-remaining", b"%d" % verdict.remaining),
+        (b"x-ratelimit-reset", b"%d" % math.ceil(verdict.reset_s)),
+    ]

@@ -1,0 +1,87 @@
+"""Every answer of a production station earns an A+ from Mozilla's Observatory."""
+
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from tests.clients import PASSWORD
+from tests.security.conftest import ORIGIN
+from tests.security.observatory import score
+from tests.station_process import StationProcess, running_station
+
+FIXED = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "x-xss-protection": "1; mode=block",
+    "referrer-policy": "strict-origin-when-cross-origin",
+    "permissions-policy": "geolocation=(), microphone=(), camera=(), payment=(), usb=()",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+ANSWERS = {
+    "health": ("GET", "/health", 200),
+    "front page": ("GET", "/", 200),
+    "missing": ("GET", "/api/v1/nothing", 404),
+    "refused": ("GET", "/api/v1/devices", 401),
+    "wrong method": ("DELETE", "/api/v1/auth/login", 405),
+    "hot route": ("POST", "/api/v1/devices/x/readings", 401),
+    "too large": ("POST", "/api/v1/auth/register", 413),
+}
+
+
+@pytest.fixture
+def secure(production: StationProcess) -> Iterator[httpx2.Client]:
+    """A browser that reaches the station through the proxy, by HTTPS."""
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.7"}
+    with httpx2.Client(base_url=production.url, headers=headers, timeout=20) as client:
+        yield client
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_kind_of_answer_earns_an_a_plus(secure: httpx2.Client, name: str) -> None:
+    method, path, status = ANSWERS[name]
+    body = b" " * (11 << 20) if name == "too large" else None
+    answer = secure.request(method, path, content=body, headers={"Origin": ORIGIN})
+    assert answer.status_code == status
+    assert FIXED.items() <= dict(answer.headers).items()
+    assert answer.headers["strict-transport-security"] == (
+        "max-age=31536000; includeSubDomains; preload"
+    )
+    assert score(dict(answer.headers)) >= 100
+
+
+def test_answers_that_set_cookies_earn_it_too(secure: httpx2.Client) -> None:
+    form = {"email": "cookie@example.org", "password": PASSWORD}
+    assert secure.post("/api/v1/auth/register", json=form).status_code == 201
+    answer = secure.post("/api/v1/auth/login?cookie=true", json=form)
+    cookies = answer.headers.get_list("set-cookie")
+    assert len(cookies) == 2
+    assert score(dict(answer.headers), cookies=cookies) >= 100
+
+
+def test_the_api_allows_a_browser_nothing(secure: httpx2.Client) -> None:
+    assert secure.get("/health").headers["content-security-policy"] == (
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def test_the_rules_do_find_faults() -> None:
+    assert score({}) < 60
+    assert score({**FIXED, "strict-transport-security": "max-age=31536000"}) < 100
+
+
+def test_the_policy_follows_its_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    environment = {
+        "FRAME_OPTIONS": "SAMEORIGIN",
+        "CSP_REPORT_URI": "/violations",
+        "CSP_SCRIPT_SRC": '["\'self\'", "https://cdn.example.org"]',
+    }
+    with running_station(tmp_path_factory.mktemp("csp"), environment=environment) as station:
+        headers = httpx2.get(f"{station.url}/health").headers
+        page = httpx2.get(f"{station.url}/docs").headers["content-security-policy"]
+    assert headers["x-frame-options"] == "SAMEORIGIN"
+    assert headers["content-security-policy"].endswith("; report-uri /violations")
+    assert "strict-transport-security" not in headers
+    assert "unsafe-eval" not in page
+    assert "script-src 'self' 'nonce-" in page

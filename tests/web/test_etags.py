@@ -1,0 +1,90 @@
+"""A change of what somebody else changed meanwhile is refused."""
+
+from collections.abc import Callable
+from threading import Barrier, Thread
+
+import httpx2
+import pytest
+
+from tests.clients import StationClient, expect
+
+Made = tuple[str, dict[str, object]]
+
+
+def device(client: StationClient) -> Made:
+    return f"/api/v1/devices/{client.register_device().id}", {"name": "renamed"}
+
+
+def user(client: StationClient) -> Made:
+    email = f"hired-{client.email}"
+    made = expect(client.http.post("/api/v1/users", json={"email": email, "role": "viewer"}), 201)
+    body = {"email": email, "role": "operator", "full_name": "R", "username": None}
+    return f"/api/v1/users/{made['id']}", {**body, "is_active": True}
+
+
+def organization(client: StationClient) -> Made:
+    made = expect(client.http.post("/api/v1/organizations", json={"name": "Second"}), 201)
+    return f"/api/v1/organizations/{made['id']}", {"name": "Renamed"}
+
+
+KINDS: list[Callable[[StationClient], Made]] = [device, user, organization]
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_a_single_object_has_a_tag_that_a_change_must_match(
+    client: StationClient, make: Callable[[StationClient], Made]
+) -> None:
+    path, change = make(client)
+    tag = client.http.get(path).headers["etag"]
+    assert client.http.get(path).headers["etag"] == tag
+    changed = client.http.put(path, json=change, headers={"If-Match": tag})
+    expect(changed, 200)
+    assert changed.headers["etag"] not in {tag, ""}
+    assert client.http.get(path).headers["etag"] == changed.headers["etag"]
+    for method in ("PUT", "DELETE"):
+        body = change if method == "PUT" else None
+        answer = client.http.request(method, path, json=body, headers={"If-Match": tag})
+        assert expect(answer, 412)["error"] == "precondition_failed"
+    several = {"If-Match": f"{tag}, {changed.headers['etag']}"}
+    expect(client.http.put(path, json=change, headers=several), 200)
+    expect(client.http.delete(path, headers={"If-Match": "*"}), 204)
+
+
+def test_a_device_keeps_its_tag_while_it_only_reports(client: StationClient) -> None:
+    device = client.register_device()
+    path = f"/api/v1/devices/{device.id}"
+    tag = client.http.get(path).headers["etag"]
+    expect(client.http.post(f"{path}/heartbeat", json={"battery": 5}, headers=device.headers), 200)
+    assert client.http.get(path).headers["etag"] == tag
+    patched = client.http.patch(path, json={"tags": ["a"]}, headers={"If-Match": tag})
+    expect(patched, 200)
+    stale = client.http.patch(path, json={"tags": ["b"]}, headers={"If-Match": tag})
+    assert expect(stale, 412)["status"] == 412
+
+
+def test_a_change_without_if_match_needs_no_tag(client: StationClient) -> None:
+    path, change = device(client)
+    expect(client.http.put(path, json=change), 200)
+
+
+def test_of_two_changes_at_once_that_saw_the_same_one_is_refused(client: StationClient) -> None:
+    path, _ = device(client)
+    for number in range(5):
+        tag = client.http.get(path).headers["etag"]
+        found: list[int] = []
+        start = Barrier(2)
+
+        def change(
+            name: str, tag: str = tag, start: Barrier = start, to: list[int] = found
+        ) -> None:
+            headers = {**client.http.headers, "If-Match": tag}
+            start.wait(10)
+            url = client.url + path
+            to.append(httpx2.patch(url, json={"name": name}, headers=headers).status_code)
+
+        both = [Thread(target=change, args=(f"{side}{number}",)) for side in "ab"]
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join(20)
+        assert sorted(found) == [200, 412]
