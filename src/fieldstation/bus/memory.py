@@ -1,5 +1,6 @@
 """The bus of a single process."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ class MemoryBus:
     """Calls subscribers at once, in the order they subscribed; one that fails does not stop the
     next."""
 
+    kind = "memory"
+    is_connected = True
+
     def __init__(self) -> None:
         self._handlers: dict[type[Event], list[Callable[[Any], None]]] = {}
 
@@ -25,6 +29,10 @@ class MemoryBus:
             except Exception:
                 log.exception("event_handler_failed", event_type=type(event).__name__)
 
+    def deliver(self, event: Event) -> None:
+        """Do the same: there is no other node."""
+        self.publish(event)
+
     def subscribe(self, event_type: type[E], handler: Callable[[E], None]) -> Callable[[], None]:
         handlers = self._handlers.setdefault(event_type, [])
         handlers.append(handler)
@@ -34,3 +42,7 @@ class MemoryBus:
                 handlers.remove(handler)
 
         return unsubscribe
+
+    async def run_forever(self) -> None:
+        """Have nothing to keep up; wait to be cancelled."""
+        await asyncio.Event().wait()

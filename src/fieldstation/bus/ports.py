@@ -9,12 +9,29 @@ E = TypeVar("E", bound=Event)
 
 
 class Bus(Protocol):
-    """Delivers every published event to its type's subscribers."""
+    """Delivers every published event to its type's subscribers, on every node it reaches.
+
+    ``kind`` and ``is_connected`` are for the health page.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def is_connected(self) -> bool: ...
 
     def publish(self, event: Event) -> None:
         """Deliver; never raises, never blocks."""
         ...
 
+    def deliver(self, event: Event) -> None:
+        """Deliver on this node only; never raises, never blocks."""
+        ...
+
     def subscribe(self, event_type: type[E], handler: Callable[[E], None]) -> Callable[[], None]:
         """Call ``handler`` for each event of exactly this type; return what ends it."""
+        ...
+
+    async def run_forever(self) -> None:
+        """Keep up what delivery needs, until cancelled."""
         ...
