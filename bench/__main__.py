@@ -10,7 +10,17 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from bench import p02_http_batch, p05_http_single, p06_mqtt, p07_latency, p16_start
+from bench import (
+    p02_http_batch,
+    p05_http_single,
+    p06_mqtt,
+    p07_latency,
+    p12_fanout,
+    p13_live_latency,
+    p16_start,
+    p19_middleware,
+    p20_responsiveness,
+)
 from bench.findings import Finding
 from bench.machine import describe_machine, describe_versions
 from bench.peer_servers import amqtt_version
@@ -23,7 +33,11 @@ BENCHMARKS: dict[str, Callable[[Plan], list[Finding]]] = {
     "P5": p05_http_single.measure,
     "P6": p06_mqtt.measure,
     "P7": p07_latency.measure,
+    "P12": p12_fanout.measure,
+    "P13": p13_live_latency.measure,
     "P16": p16_start.measure,
+    "P19": p19_middleware.measure,
+    "P20": p20_responsiveness.measure,
 }
 
 

@@ -84,23 +84,28 @@ class MqttIntake:
             raise ProcessFailedError(f"{result.lost} clients lost by {running.__name__}")
         return measurement(result.per_s, result)
 
-    def _load(self, port: int, server_pid: int, *, time_limit_s: float) -> MqttLoadResult:
-        return run_task(
-            "bench.mqtt_load",
-            MqttLoadSpec(
-                port=port,
-                connects=str(self._connects),
-                publishes=str(self._publishes),
-                clients=CLIENTS,
-                per_client=self._per_client,
-                warm_up=WARM_UP_PER_CLIENT,
-                window=WINDOW_MESSAGES,
-                duration_s=time_limit_s,
-                server_pid=server_pid,
-            ),
-            result=MqttLoadResult,
-            core=load_core(),
+    @property
+    def messages(self) -> int:
+        """How many messages all clients have, warm-up included."""
+        return CLIENTS * self._per_client
+
+    def spec(self, port: int, *, server_pid: int, time_limit_s: float) -> MqttLoadSpec:
+        """Return what the load generator is to do at a port."""
+        return MqttLoadSpec(
+            port=port,
+            connects=str(self._connects),
+            publishes=str(self._publishes),
+            clients=CLIENTS,
+            per_client=self._per_client,
+            warm_up=WARM_UP_PER_CLIENT,
+            window=WINDOW_MESSAGES,
+            duration_s=time_limit_s,
+            server_pid=server_pid,
         )
+
+    def _load(self, port: int, server_pid: int, *, time_limit_s: float) -> MqttLoadResult:
+        spec = self.spec(port, server_pid=server_pid, time_limit_s=time_limit_s)
+        return run_task("bench.mqtt_load", spec, result=MqttLoadResult, core=load_core())
 
 
 def measure(plan: Plan) -> list[Finding]:

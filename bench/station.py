@@ -1,9 +1,10 @@
 """The station under test: started as users start it, filled through its own doors."""
 
+import asyncio
 import http.client
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from bench.processes import (
 )
 from bench.spool import write_spool
 from fieldstation.core.clock import SystemClock
+from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 
 REQUEST_TIMEOUT_S = 10.0
 PRELOAD_BODY_READINGS = 1_000
@@ -29,6 +31,8 @@ PRELOAD_TIMEOUT_S = 600.0
 EMAIL = "bench@example.org"
 PASSWORD = "interleaved rounds only"  # noqa: S105 - of a station that lives for one benchmark
 TELEMETRY_FILE = "telemetry.db"
+# Requests are counted and limited as ever, only the limits are out of reach.
+ENVIRONMENT = {"LOG_LEVEL": "WARNING", "RATE_LIMIT_FACTOR": "1000000"}
 # The data begins this long before the run, so that its last reading lies in the past.
 DATA_AGE_S = 6 * 3_600
 
@@ -57,7 +61,12 @@ class Template:
 
 @contextmanager
 def running_station(
-    data_dir: Path, *, command: Sequence[str], log: Path, wait: bool = True
+    data_dir: Path,
+    *,
+    command: Sequence[str],
+    log: Path,
+    wait: bool = True,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Station]:
     """Run ``serve`` on a data directory; with ``wait``, from the first healthy answer on."""
     http_port, mqtt_port = free_port(), free_port()
@@ -69,7 +78,9 @@ def running_station(
     }
     arguments = [word for option in options.items() for word in option]
     with ServerProcess(
-        [*command, *arguments], log=log, environment={"LOG_LEVEL": "WARNING"}
+        [*command, *arguments],
+        log=log,
+        environment={**ENVIRONMENT, **(environment or {})},
     ) as process:
         station = Station(process=process, http_port=http_port, mqtt_port=mqtt_port)
         if wait:
@@ -132,17 +143,23 @@ def build_template(data_dir: Path, *, command: Sequence[str], log: Path) -> Temp
     return Template(data_dir=data_dir, identities=identities, base_s=base_s)
 
 
+def log_in(port: int) -> str:
+    """Return an access token of the user who owns the template's devices."""
+    login = demand(port, "/api/v1/auth/login", body={"email": EMAIL, "password": PASSWORD})
+    return login["access_token"]
+
+
 def register_devices(port: int) -> tuple[Identity, ...]:
     """Register a user, log in, and register every device of the data set."""
     demand(port, "/api/v1/auth/register", body={"email": EMAIL, "password": PASSWORD})
-    login = demand(port, "/api/v1/auth/login", body={"email": EMAIL, "password": PASSWORD})
+    token = log_in(port)
     identities = []
     for number in range(DEVICES):
         device = demand(
             port,
             "/api/v1/devices",
             body={"name": f"device {number:04}", "device_type": "esp32"},
-            token=login["access_token"],
+            token=token,
         )
         identities.append(Identity(device_id=device["id"], api_key=device["api_key"]))
     return tuple(identities)
@@ -170,10 +187,18 @@ def demand_success(result: HttpLoadResult, messages: int) -> None:
 
 
 def count_stored(data_dir: Path) -> int:
-    """Return how many readings the database of a stopped station holds."""
+    """Return how many readings the database of a stopped station holds, all moved into chunks."""
     file = data_dir / TELEMETRY_FILE
+    asyncio.run(flush(file))
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
-        return int(connection.execute("SELECT count(*) FROM reading").fetchone()[0])
+        return int(connection.execute("SELECT sum(count) FROM chunk").fetchone()[0])
+
+
+async def flush(file: Path) -> None:
+    store = SqliteReadingStore(file, node_id="bench", clock=SystemClock())
+    await store.open()
+    await store.flush()
+    await store.close()
 
 
 def demand_stored(data_dir: Path, *, expected: int) -> None:
