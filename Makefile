@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench format locks clean
+.PHONY: run test check bench format locks bundles clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.run: requirements.lock pyproject.toml
@@ -41,10 +41,13 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 locks: ## compile the hashed locks; needs uv
-	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group build \
+	uv pip compile pyproject.toml --universal --no-strip-extras --python-version 3.11 --all-extras --group build \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make locks" --output-file requirements.lock
-	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group build --group dev \
+	uv pip compile pyproject.toml --universal --no-strip-extras --python-version 3.11 --all-extras --group build --group dev \
 		--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make locks" --output-file requirements-dev.lock
+
+bundles: ## fetch the browser bundles of the documentation pages anew; needs npm
+	$(PYTHON) docs/refresh_bundles.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage

@@ -1,10 +1,11 @@
 """What a live socket's client does: open it in each way the contract names, read frames."""
 
 import json
+import socket as sockets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close
@@ -46,6 +47,14 @@ class LiveClient:
         return frame.code, frame.reason
 
 
+def small_socket(url: str, receive_buffer_bytes: int) -> sockets.socket:
+    address = urlsplit(url)
+    made = sockets.socket()
+    made.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, receive_buffer_bytes)
+    made.connect((address.hostname, address.port))
+    return made
+
+
 @contextmanager
 def live(
     url: str,
@@ -56,8 +65,12 @@ def live(
     headers: Mapping[str, str] | None = None,
     origin: str | None = None,
     subprotocols: Sequence[str] = (),
+    receive_buffer_bytes: int | None = None,
 ) -> Iterator[LiveClient]:
-    """Open a socket; ``token`` goes into the Authorization header."""
+    """Open a socket; ``token`` goes into the Authorization header.
+
+    With ``receive_buffer_bytes`` the kernel takes in no more than about that while nobody reads.
+    """
     sent = {} if token is None else {"Authorization": f"Bearer {token}"}
     address = f"{url.replace('http', 'ws', 1)}{path}?{urlencode(query)}"
     with connect(
@@ -69,5 +82,6 @@ def live(
         compression=None,
         close_timeout=2,
         ping_interval=None,
+        sock=None if receive_buffer_bytes is None else small_socket(url, receive_buffer_bytes),
     ) as socket:
         yield LiveClient(socket)

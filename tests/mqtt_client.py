@@ -2,11 +2,13 @@
 
 import json
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
-from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo, MQTTv311
+from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo, MQTTv5, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from tests.wait_until import wait_until_blocking
 
@@ -14,27 +16,49 @@ from tests.wait_until import wait_until_blocking
 class MqttClient:
     """One connection, never made again; remembers what it was told and when it was closed."""
 
-    def __init__(self, port: int, username: str, password: str) -> None:
+    def __init__(
+        self,
+        port: int,
+        username: str,
+        password: str,
+        *,
+        client_id: str | None = None,
+        keeps_session: bool = False,
+        version: int = 4,
+        transport: Literal["tcp", "websockets"] = "tcp",
+    ) -> None:
         self.messages: list[MQTTMessage] = []
         self.granted: list[int] = []
         self.refused: str | None = None
         self.connections = 0
+        self.session_present = False
+        self.reasons: list[int] = []
+        """The reason codes of acknowledged publishes, in order."""
         self.closed = False
         self._port = port
+        self._keeps_session = keeps_session
+        self._version = version
         self._client = Client(
             CallbackAPIVersion.VERSION2,
-            client_id=uuid4().hex,
-            protocol=MQTTv311,
+            client_id=client_id or uuid4().hex,
+            clean_session=not keeps_session if version == 4 else None,
+            protocol=MQTTv311 if version == 4 else MQTTv5,
             reconnect_on_failure=False,
+            transport=transport,
         )
+        if transport == "websockets":
+            self._client.ws_set_options("/mqtt")
         self._client.username_pw_set(username, password)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
         self._client.on_message = lambda _client, _data, message: self.messages.append(message)
         self._client.on_subscribe = self._subscribed
+        self._client.on_publish = lambda _client, _data, _mid, reason, _properties: (
+            self.reasons.append(reason.value)
+        )
 
     def __enter__(self) -> "MqttClient":
-        self._client.connect("127.0.0.1", self._port, keepalive=30)
+        self._connect()
         self._client.loop_start()
         wait_until_blocking(lambda: self.connections > 0 or self.refused is not None)
         return self
@@ -47,6 +71,20 @@ class MqttClient:
     ) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _connect(self) -> None:
+        if self._version == 4:
+            self._client.connect("127.0.0.1", self._port, keepalive=30)
+            return
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 3_600 if self._keeps_session else 0
+        self._client.connect(
+            "127.0.0.1",
+            self._port,
+            keepalive=30,
+            clean_start=not self._keeps_session,
+            properties=properties,
+        )
 
     @property
     def is_connected(self) -> bool:
@@ -81,8 +119,9 @@ class MqttClient:
         wait_until_blocking(lambda: self.closed, timeout_s=timeout_s)
 
     def _connected(
-        self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any
+        self, _client: Client, _data: Any, flags: Any, reason: Any, _properties: Any
     ) -> None:
+        self.session_present = flags.session_present
         if reason.is_failure:
             self.refused = str(reason)
             self._client.disconnect()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+REDIS = ("127.0.0.1", 6379)
 POSTGRESQL = "postgresql://postgres@127.0.0.1:5432"
 
 
@@ -33,6 +35,15 @@ def fresh_postgresql_database() -> Iterator[str]:
         yield f"{POSTGRESQL}/{name}"
     finally:
         run_apart(on_postgresql(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def redis_url() -> str:
+    """Return where Redis is, shared with everybody; without one a visible skip."""
+    try:
+        socket.create_connection(REDIS, timeout=5).close()
+    except OSError as error:
+        missing_service(f"no Redis on 127.0.0.1:6379: {error}")
+    return "redis://{}:{}/0".format(*REDIS)
 
 
 def run_apart(work: Coroutine[Any, Any, None]) -> None:

@@ -1,20 +1,31 @@
 """Wires the application: middleware, problems, routes. It decides nothing."""
 
+from functools import cache
+
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp
 
 from fieldstation import __version__
+from fieldstation.adapters.mqtt_server import protocol as mqtt_protocol
+from fieldstation.adapters.mqtt_server import websocket as mqtt
 from fieldstation.domains.devices import routes as devices
 from fieldstation.domains.identity import routes as identity
+from fieldstation.domains.identity.recognition import recogniser
+from fieldstation.domains.live import protocol as live_protocol
 from fieldstation.domains.live import routes as live
 from fieldstation.domains.system import routes as system
 from fieldstation.domains.telemetry import routes as telemetry
 from fieldstation.runtime import Runtime
-from fieldstation.web.aliases import Aliases
+from fieldstation.web.allowed_methods import AllowedMethods
 from fieldstation.web.bodies import BodyCheck
+from fieldstation.web.docs import routes as docs
+from fieldstation.web.docs.asyncapi import assemble
+from fieldstation.web.docs.openapi import API_INFO, describe_api, operation_id
 from fieldstation.web.hot_route import HotRoutes
-from fieldstation.web.middleware import BodyLimit, Correlation, Crashes, Timing
+from fieldstation.web.idempotency import Idempotency
+from fieldstation.web.middleware import FrontDoor, door_rules
 from fieldstation.web.problems import install_problem_handlers
+from fieldstation.web.rate_limits import RateGate, Recognise, RouteLimits
 
 API = "/api/v1"
 ROUTERS: tuple[tuple[APIRouter, str], ...] = (
@@ -25,40 +36,63 @@ ROUTERS: tuple[tuple[APIRouter, str], ...] = (
     (system.api_router, API),
     (system.router, ""),
     (live.router, ""),
+    (docs.router, ""),
+    (mqtt.router, ""),
 )
+CHANNELS = (*live_protocol.CHANNELS, *mqtt_protocol.CHANNELS)
 
 
 def create_app(runtime: Runtime) -> ASGIApp:
     """Return the application of a started runtime, middleware included."""
     app = FastAPI(
-        title="Fieldstation",
+        **API_INFO,
         version=__version__,
-        description="One self-hosted station for everything a team runs in the field.",
-        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        servers=server_list(runtime.settings.station.public_url),
+        openapi_url=None,
+        generate_unique_id_function=operation_id,
     )
     for name, component in runtime.components().items():
         setattr(app.state, name, component)
+    app.state.allowed_methods = AllowedMethods(ROUTERS)
     install_problem_handlers(app)
     for router, prefix in ROUTERS:
         app.include_router(router, prefix=prefix)
-    app.openapi()
-    served = HotRoutes(BodyCheck(app), station=app, routers=ROUTERS)
-    return wrap(served, runtime)
-
-
-def wrap(app: ASGIApp, runtime: Runtime) -> ASGIApp:
-    """Put the middleware around the application, innermost first."""
-    app = Aliases(app)
-    app = BodyLimit(app)
-    app = Crashes(app)
-    app = Timing(
-        app,
+    # Made when somebody asks first: a quarter of a second that no start needs to wait for.
+    app.state.documents = cache(lambda: render_documents(app, runtime))
+    recognise = recogniser(runtime.authenticator)
+    served: ASGIApp = HotRoutes(BodyCheck(app), station=app, routers=ROUTERS)
+    served = Idempotency(served, keys=runtime.idempotency, recognise=recognise, routers=ROUTERS)
+    return FrontDoor(
+        served,
+        door_rules(runtime.settings),
         observe=runtime.request_metrics.observe,
-        slow_request_ms=runtime.settings.log.slow_request_ms,
+        spans=runtime.spans,
+        gate=rate_gate(runtime, recognise),
     )
-    return Correlation(app)
 
 
-def server_list(public_url: str | None) -> list[dict[str, str]]:
-    return [{"url": public_url or "/"}]
+def rate_gate(runtime: Runtime, recognise: Recognise) -> RateGate | None:
+    """Return what limits requests, unless that is switched off."""
+    settings = runtime.settings.limits
+    if not settings.enabled:
+        return None
+    return RateGate(
+        runtime.rate_counters,
+        settings,
+        routes=RouteLimits(ROUTERS),
+        recognise=recognise,
+    )
+
+
+def render_documents(app: FastAPI, runtime: Runtime) -> docs.Documents:
+    """Describe the API and the protocols before the station serves."""
+    settings = runtime.settings
+    http, mqtt = settings.http, settings.mqtt
+    document = describe_api(app, public_url=settings.station.public_url)
+    protocols = assemble(
+        CHANNELS,
+        info=document["info"],
+        public_url=settings.station.public_url,
+        http_address=f"{http.host}:{http.port}",
+        mqtt_address=f"{mqtt.host}:{mqtt.port}",
+    )
+    return docs.render_documents(document, protocols)

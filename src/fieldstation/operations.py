@@ -2,12 +2,15 @@
 backups."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from fieldstation.adapters.certificates import Authority
 from fieldstation.adapters.sqlite_backup import create_backup
 from fieldstation.adapters.sqlite_backup.manifest import BACKUPS
 from fieldstation.core.errors import Conflict, Invalid
+from fieldstation.domains.devices import service as devices
 from fieldstation.domains.identity.schemas.callers import Role
 from fieldstation.domains.identity.service import accounts, organizations
 from fieldstation.domains.identity.service.accounts import Profile
@@ -26,6 +29,8 @@ def station_operations(runtime: Runtime) -> Mapping[str, Operation]:
         "user.set_password": tasks.set_password,
         "user.list": tasks.list_users,
         "backup.create": tasks.create_backup,
+        "cert.issue": tasks.issue_certificate,
+        "cert.server": tasks.issue_server_certificate,
     }
 
 
@@ -90,3 +95,23 @@ class StationOperations:
             output=Path(output) if output else settings.station.data_dir / BACKUPS,
             clock=self._runtime.clock,
         )
+
+    async def issue_certificate(self, *, device_id: str, days: int) -> dict[str, Any]:
+        """Issue a client certificate for a device. Raises ``NotFound``, ``Conflict``."""
+        runtime = self._runtime
+        now = runtime.clock.now()
+        expires_at = now + timedelta(days=days)
+        authority = Authority.of(runtime.directory.path, now=now)
+        issued = authority.issue_device(device_id, now=now, expires_at=expires_at)
+        async with runtime.database.transaction() as session:
+            await devices.bind_certificate(
+                session, device_id, issued.token, expires_at=expires_at, now=now
+            )
+        return {"certificate": issued.certificate, "key": issued.key, "authority": authority.pem}
+
+    async def issue_server_certificate(self, *, host: str, days: int) -> dict[str, Any]:
+        """Issue a certificate for the TLS port."""
+        now = self._runtime.clock.now()
+        authority = Authority.of(self._runtime.directory.path, now=now)
+        issued = authority.issue_server(host, now=now, expires_at=now + timedelta(days=days))
+        return {"certificate": issued.certificate, "key": issued.key, "authority": authority.pem}

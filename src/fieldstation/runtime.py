@@ -1,8 +1,6 @@
-"""Builds and owns every long-lived object of a station; starts them in order and stops them in
-order."""
+"""Builds and owns every long-lived object of a station; starts and stops them in order."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,22 +11,32 @@ from typing import Any
 import structlog
 from sqlalchemy.engine import URL
 
+from fieldstation.adapters.certificates import Authority
 from fieldstation.adapters.data_directory import DataDirectory
+from fieldstation.adapters.mqtt_server.configuration import (
+    mqtt_options,
+    tls_context,
+    trust_devices,
+)
 from fieldstation.adapters.mqtt_server.health import MqttHealth
-from fieldstation.adapters.mqtt_server.options import MqttServerOptions, PacketLimits
 from fieldstation.adapters.mqtt_server.server import MqttServer
 from fieldstation.adapters.mqtt_server.station import StationDoor
-from fieldstation.bus.memory import MemoryBus
+from fieldstation.adapters.opentelemetry_export import open_spans
+from fieldstation.adapters.shared_counts import shared_counts
+from fieldstation.bus.selection import event_bus
 from fieldstation.core.clock import Clock, SystemClock, instant_to_us
 from fieldstation.core.errors import Busy
-from fieldstation.core.settings import MqttSettings, Settings, SettingsError
+from fieldstation.core.settings import Settings, SettingsError
+from fieldstation.core.tasks import repeat, supervise
 from fieldstation.db.database import Database
 from fieldstation.db.engines import create_engines, database_url
+from fieldstation.db.idempotency import IdempotencyKeys
 from fieldstation.db.jobs import JobRunner, PeriodicJob
 from fieldstation.db.outbox import OutboxRelay
 from fieldstation.domains.audit import service as audit
 from fieldstation.domains.devices import service as devices
 from fieldstation.domains.devices.events import DeviceDeleted
+from fieldstation.domains.devices.heartbeats import keep_heartbeats
 from fieldstation.domains.devices.last_seen import FLUSH_INTERVAL_S, LastSeen
 from fieldstation.domains.identity.events import CredentialRevoked
 from fieldstation.domains.identity.jobs import (
@@ -38,15 +46,17 @@ from fieldstation.domains.identity.jobs import (
     purge_expired,
 )
 from fieldstation.domains.identity.ports import UnlimitedQuota
+from fieldstation.domains.identity.schemas.callers import changed_entity
 from fieldstation.domains.identity.service.authenticator import Authenticator
 from fieldstation.domains.identity.service.passwords import Passwords, station_hasher
+from fieldstation.domains.identity.service.revocations import note_change
 from fieldstation.domains.identity.service.tokens import load_key_ring
 from fieldstation.domains.live.hub import Hub
 from fieldstation.domains.live.sockets import Sockets
-from fieldstation.domains.messaging.schemas import TOPIC_BYTES_MAX
 from fieldstation.domains.system.metrics import RequestMetrics
 from fieldstation.domains.system.service import StationState, prometheus_readings
 from fieldstation.domains.telemetry.catalog import Catalog
+from fieldstation.domains.telemetry.follower import Follower
 from fieldstation.domains.telemetry.groups import Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.last_values import LastValues
@@ -54,13 +64,16 @@ from fieldstation.domains.telemetry.ports import ReadingStore
 from fieldstation.domains.telemetry.service import IntakeDoor
 from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
-from fieldstation.domains.telemetry.writer import Writer
+from fieldstation.domains.telemetry.writer import Committed, Writer
+from fieldstation.web.rate_counters import RateCounters
+from fieldstation.web.rate_limits import NamedLimits
+from fieldstation.web.rate_sharing import RateSharing
 
 log = structlog.get_logger(__name__)
 
 OUTBOX_INTERVAL_S = 1.0
-SAVE_TIMEOUT_S = 1.0
-RESTART_DELAY_S = 1.0
+FLUSH_LOOK_INTERVAL_S = 1.0
+SAVE_TIMEOUT_S = 3.0
 LAG_INTERVAL_S = 0.1
 LAG_DECAY = 0.9
 
@@ -71,8 +84,7 @@ def station_url(settings: Settings) -> URL:
 
 
 def telemetry_url(settings: Settings) -> URL:
-    """Return where readings are: their own URL, a file of their own on SQLite, else the station's
-    database."""
+    """Return where readings are: an own URL, an own file on SQLite, else the station's database."""
     url = settings.database.telemetry_url
     own = station_url(settings)
     if url is not None or own.get_backend_name() == "sqlite":
@@ -94,7 +106,7 @@ class Runtime:
         self.directory = DataDirectory(settings.station.data_dir)
         self.directory.prepare()
         self.node_id = self.directory.node_id(settings.station.node_id)
-        self.bus = MemoryBus()
+        self.bus = event_bus(settings.redis, node_id=self.node_id)
         self._build_database()
         self._build_telemetry()
         self._build_doors()
@@ -110,7 +122,11 @@ class Runtime:
         self.passwords = Passwords(station_hasher())
         self.quota = UnlimitedQuota()
         self.last_seen = LastSeen(self.database, clock)
-        self.revocations = RevocationWatch(self.database, clock, self.bus.publish)
+        self.idempotency = IdempotencyKeys(self.database, clock)
+        self.spans = open_spans(settings.tracing, node_id=self.node_id)
+        self.rate_counters = RateCounters(clock.now_us, keys_max=settings.limits.keys_max)
+        self.rate_sharing = RateSharing(self.rate_counters, shared_counts(settings.limits))
+        self.revocations = RevocationWatch(self.database, clock, self.bus.deliver)
 
     def _build_telemetry(self) -> None:
         settings, clock = self.settings, self.clock
@@ -119,6 +135,7 @@ class Runtime:
         self.intake = Intake(settings.telemetry, clock)
         self.last_values = LastValues(self.store, node_id=self.node_id)
         self.hub = Hub(clock, node_id=self.node_id)
+        consumers: list[Callable[[Committed], None]] = [self.last_values.learn, self.hub.publish]
         self.writer = Writer(
             intake=self.intake,
             store=self.store,
@@ -126,8 +143,9 @@ class Runtime:
             clock=clock,
             node_id=self.node_id,
             keep_heartbeats=self._keep_heartbeats,
-            consumers=[self.last_values.learn, self.hub.publish],
+            consumers=consumers,
         )
+        self.follower = Follower(self.store, consumers)
 
     def _build_doors(self) -> None:
         settings, clock = self.settings, self.clock
@@ -135,6 +153,11 @@ class Runtime:
         self.intake_door = IntakeDoor(
             self.catalog, self.intake, settings.telemetry.request_readings_max
         )
+        tls = tls_context(settings.mqtt)
+        authority = None
+        if tls is not None:
+            authority = Authority.of(self.directory.path, now=clock.now())
+            trust_devices(tls, authority)
         self.mqtt_door = StationDoor(
             database=self.database,
             authenticator=self.authenticator,
@@ -145,12 +168,11 @@ class Runtime:
             clock=clock,
             start_task=self._start_task,
             revoke=self._revoke,
+            certificate_token=authority.token_of if authority else None,
         )
         self.mqtt: MqttServer | None = None
         if settings.mqtt.enabled:
-            self.mqtt = MqttServer(
-                mqtt_options(settings.mqtt), self.mqtt_door, clock, tls=tls_context(settings.mqtt)
-            )
+            self.mqtt = MqttServer(mqtt_options(settings.mqtt), self.mqtt_door, clock, tls=tls)
         self.state = StationState(
             settings=settings,
             clock=clock,
@@ -161,6 +183,8 @@ class Runtime:
             last_values=self.last_values,
             sockets=self.sockets,
             mqtt=None if self.mqtt is None else MqttHealth(self.mqtt),
+            limits=self.rate_sharing,
+            bus=self.bus,
             started_s=clock.monotonic(),
         )
         self.request_metrics = RequestMetrics(clock, lambda: prometheus_readings(self.state))
@@ -168,9 +192,7 @@ class Runtime:
     def _subscribe(self) -> None:
         self.bus.subscribe(CredentialRevoked, self.revocations.hear)
         self.bus.subscribe(CredentialRevoked, lambda event: self._revoke(event.subject))
-        self.bus.subscribe(
-            DeviceDeleted, lambda event: self.mqtt_door.forget_device(event.device_id)
-        )
+        self.bus.subscribe(DeviceDeleted, lambda event: self._forget_device(event.device_id))
 
     def components(self) -> dict[str, Any]:
         """Return what routes find in ``app.state``."""
@@ -181,12 +203,14 @@ class Runtime:
             "authenticator": self.authenticator,
             "passwords": self.passwords,
             "quota": self.quota,
+            "named_limits": NamedLimits(self.rate_counters, self.settings.limits),
             "store": self.store,
             "intake_door": self.intake_door,
             "last_values": self.last_values,
             "last_seen": self.last_seen,
             "hub": self.hub,
             "sockets": self.sockets,
+            "mqtt": self.mqtt,
             "station": self.state,
             "request_metrics": self.request_metrics,
         }
@@ -201,10 +225,13 @@ class Runtime:
         """
         try:
             await self.store.open()
-            await self.last_values.rebuild()
-            newest = {node: seq for node, (_, seq) in (await self.store.log_bounds()).items()}
-            self.hub.begin_at(newest)
-            self.writer.told_seq = newest.get(self.node_id, 0)
+            known = await self.last_values.rebuild()
+            # No further than the log: a backup may have been restored.
+            bounds = await self.store.log_bounds()
+            begin = {node: min(known.get(node, 0), seq) for node, (_, seq) in bounds.items()}
+            self.hub.begin_at(begin)
+            self.follower.begin_at(begin)
+            self.writer.told_seq = begin.get(self.node_id, 0)
             await self._open_mqtt()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
@@ -220,6 +247,9 @@ class Runtime:
             await self._save()
         finally:
             self._tasks = None
+            await self.rate_sharing.close()
+            if self.spans is not None:
+                await self.spans.close()
             await self.store.close()
             await self.database.close()
 
@@ -255,15 +285,21 @@ class Runtime:
     def _work(self) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
         relay = OutboxRelay(self.database, self.clock, {devices.PURGE_TOPIC: self._purge_device})
         flush_s = self.settings.telemetry.last_values_flush_interval_s
+        sync_s = self.settings.limits.sync_interval_s
         work: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("bus", self.bus.run_forever),
             ("writer", self.writer.write_forever),
+            ("live", self.hub.run_forever),
+            ("follower", self.follower.run_forever),
             ("jobs", self._job_runner().run_forever),
             ("revocations", self.revocations.run_forever),
             ("outbox", partial(repeat, relay.deliver_due, interval_s=OUTBOX_INTERVAL_S)),
             ("last-seen", partial(repeat, self.last_seen.flush, interval_s=FLUSH_INTERVAL_S)),
             ("last-values", partial(repeat, self.last_values.flush, interval_s=flush_s)),
+            ("readings", partial(repeat, self.store.flush_due, interval_s=FLUSH_LOOK_INTERVAL_S)),
             ("key-uses", partial(repeat, self._note_key_uses, interval_s=KEY_USES_INTERVAL_S)),
             ("loop-lag", partial(watch_loop, self.state)),
+            ("rate-limits", partial(repeat, self.rate_sharing.exchange, interval_s=sync_s)),
         ]
         supervised = [(name, supervise(name, start)) for name, start in work]
         if self.mqtt is not None:
@@ -274,6 +310,7 @@ class Runtime:
         jobs = [
             PeriodicJob("audit.chain", 10, self._chain_audit),
             PeriodicJob("identity.purge_expired", 3600, self._purge_expired),
+            PeriodicJob("idempotency.purge", 3600, self.idempotency.purge),
             PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
         ]
         return JobRunner(self.database, self.clock, node_id=self.node_id, jobs=jobs)
@@ -298,13 +335,14 @@ class Runtime:
 
     async def _purge_device(self, payload: dict[str, Any]) -> None:
         organization_id, device_id = payload["organization_id"], payload["device_id"]
-        self.catalog.forget(device_id)
-        self.last_values.forget(organization_id, device_id)
+        self._forget_readings(device_id)
         await self.store.delete_device(organization_id, device_id)
+        async with self.database.transaction() as session:
+            note_change(session, device_id, now=self.clock.now())  # other nodes forget them, too
 
     async def _keep_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> None:
         async with self.database.transaction() as session:
-            await devices.keep_heartbeats(session, heartbeats)
+            await keep_heartbeats(session, heartbeats)
 
     async def _save(self) -> None:
         """Save what is only in memory; without it, a start rebuilds it from the intake log."""
@@ -312,6 +350,7 @@ class Runtime:
             async with asyncio.timeout(SAVE_TIMEOUT_S):
                 await self.last_values.flush()
                 await self.last_seen.flush()
+                await self.store.flush()
         except (Busy, TimeoutError) as error:
             log.warning("not_saved_at_stop", reason=str(error))
 
@@ -320,6 +359,19 @@ class Runtime:
         self.sockets.revoke(subject)
         if self.mqtt is not None:
             self.mqtt.revoke(subject)
+        changed = changed_entity(subject)
+        if changed is None:
+            self._forget_device(subject)  # if it is one, it was deleted, perhaps on another node
+        else:
+            self._forget_readings(changed)
+
+    def _forget_device(self, device_id: str) -> None:
+        self.mqtt_door.forget_device(device_id)
+        self.follower.forget(device_id)
+
+    def _forget_readings(self, device_id: str) -> None:
+        self._forget_device(device_id)
+        self.last_values.forget(device_id)
 
     def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
         if self._tasks is None:
@@ -336,26 +388,6 @@ def reading_store(url: URL, *, node_id: str, clock: Clock) -> ReadingStore:
     return PostgresqlReadingStore(dsn, node_id=node_id, clock=clock)
 
 
-async def supervise(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Start work that never ends, again if a defect ends it: the station outlives its parts."""
-    while True:
-        try:
-            await work()
-        except Exception:  # logged with everything that is known
-            log.exception("task_failed", task=name)
-        await asyncio.sleep(RESTART_DELAY_S)
-
-
-async def repeat(work: Callable[[], Awaitable[object]], *, interval_s: float) -> None:
-    """Do something again and again; a database that is away only delays it."""
-    while True:
-        await asyncio.sleep(interval_s)
-        try:
-            await work()
-        except Busy as error:
-            log.warning("work_delayed", reason=error.detail)
-
-
 async def watch_loop(state: StationState) -> None:
     """Keep ``loop_lag_ms`` at the worst lateness of the loop, fading by a tenth each look."""
     clock = state.clock
@@ -364,29 +396,3 @@ async def watch_loop(state: StationState) -> None:
         await asyncio.sleep(LAG_INTERVAL_S)
         late_ms = max(clock.monotonic() - due, 0.0) * 1000
         state.loop_lag_ms = max(late_ms, state.loop_lag_ms * LAG_DECAY)
-
-
-def mqtt_options(settings: MqttSettings) -> MqttServerOptions:
-    return MqttServerOptions(
-        host=settings.host,
-        port=settings.port,
-        tls_port=settings.tls_port or 0,
-        connections_max=settings.connections_max,
-        packets=PacketLimits(topic_bytes_max=TOPIC_BYTES_MAX),
-    )
-
-
-def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
-    """Return what the TLS port needs, or None when there is none. Raises ``SettingsError``."""
-    if settings.tls_port is None:
-        return None
-    if settings.tls_cert_file is None or settings.tls_key_file is None:
-        raise SettingsError("MQTT_TLS_PORT needs MQTT_TLS_CERT_FILE and MQTT_TLS_KEY_FILE")
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"MQTT_TLS_CERT_FILE or MQTT_TLS_KEY_FILE cannot be used: {error}"
-        ) from error
-    return context

@@ -25,6 +25,7 @@ from fieldstation.main import create_app
 from fieldstation.migrations.upgrade import upgrade
 from fieldstation.operations import station_operations
 from fieldstation.runtime import Runtime, station_url, telemetry_url
+from fieldstation.web.websocket_line import WebSocketProtocol
 
 log = structlog.get_logger(__name__)
 
@@ -108,6 +109,7 @@ async def announce(
     await server.answers.wait()
     gc.freeze()  # what was built lives as long as the process: no collection need look at it
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+    gc.enable()
     scheme = "https" if runtime.settings.http.tls_cert_file else "http"
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -144,7 +146,7 @@ def configuration(app: ASGIApp, http: HttpSettings, live: LiveSettings) -> uvico
     return uvicorn.Config(
         app,
         http="httptools",
-        ws="websockets-sansio",
+        ws=WebSocketProtocol,
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -1,6 +1,7 @@
 """``fieldstation backup`` beside real stations: made under load, verified, put back."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from fieldstation.adapters.sqlite_backup.restoration import NOTICE
-from tests.adapters.sqlite_backup.stations import StationFiles, make_station, rows_of
+from tests.adapters.sqlite_backup.stations import StationFiles, make_station
 from tests.cli.commands import run_command
 from tests.clients import StationClient, TestDevice
 from tests.station_process import StationProcess
+from tests.stored_readings import readings_in_sqlite
 from tests.wait_until import wait_until_blocking
 
 BATCH_READINGS = 100
@@ -72,9 +74,7 @@ def test_backup_of_a_station_under_load_comes_back_with_everything_acknowledged(
     assert made.returncode == 0, made.stderr
 
     backup = only_backup(output)
-    held = dict(
-        rows_of(backup / "telemetry.db", "SELECT value, COUNT(*) FROM reading GROUP BY value")
-    )
+    held = Counter(reading.value for reading in readings_in_sqlite(backup / "telemetry.db"))
     assert all(held.get(number) == BATCH_READINGS for number in range(1, before + 1))
     verified = run_command("backup", "verify", backup, data_dir=data_dir)
     assert verified.returncode == 0, verified.stderr

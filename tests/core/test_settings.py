@@ -32,6 +32,19 @@ OTHERS: dict[str, str] = {
     "http.tls_cert_file": "/etc/cert.pem",
     "http.tls_key_file": "/etc/key.pem",
     "http.metrics_token": SECRET,
+    "http.https_redirect": "true",
+    "http.trusted_proxies": "192.0.2.0/24",
+    "browser.cors_enabled": "false",
+    "browser.cors_credentials": "false",
+    "browser.csp_enabled": "false",
+    "browser.hsts_enabled": "false",
+    "browser.frame_options": "SAMEORIGIN",
+    "tracing.endpoint": "http://192.0.2.1:4318",
+    "limits.enabled": "false",
+    "limits.address": "7/hour",
+    "limits.user": "7/hour",
+    "limits.device": "7/hour",
+    "limits.keys_max": "700",
     "database.url": "sqlite:////srv/station.db",
     "database.telemetry_url": "sqlite:////srv/telemetry.db",
     "auth.secret_key": SECRET,
@@ -79,10 +92,10 @@ def test_the_canonical_name_wins_over_its_alias(path: str) -> None:
         assert value_of(both, path) == value_of(alone, path)
 
 
-def test_no_name_is_read_by_two_fields_except_shared_certificates() -> None:
+def test_no_name_is_read_by_two_fields_except_what_is_shared() -> None:
     names = environment_names()
     twice = {name for name in names if names.count(name) > 1}
-    assert twice == {"TLS_CERT_FILE", "TLS_KEY_FILE"}
+    assert twice == {"REDIS_URL", "TLS_CERT_FILE", "TLS_KEY_FILE"}
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
-import httpx2
 import msgspec
 
 from tests.adapters.mqtt_server.raw_client import DISCONNECT
 from tests.clients import TestDevice
+from tests.faults.http_link import LOST, Answer, http_link
 from tests.faults.mqtt_link import MqttLink, puback, publish_frame
 from tests.faults.oracle import Batch, Journal
 from tests.station_process import StationProcess
@@ -69,33 +70,31 @@ class HttpSender(Sender):
         return () if self._batch is None else (self._batch,)
 
     async def run(self) -> None:
-        async with httpx2.AsyncClient(
-            base_url=self._station.url, headers=self._device.headers, timeout=ANSWER_TIMEOUT_S
-        ) as http:
-            again = self._batch is not None
-            while self._batch is not None or not self._finishing:
-                if self._batch is None:
-                    self._batch, again = self._next_batch(), False
-                started = time.monotonic()
-                try:
-                    answer = await http.post(
-                        self._device.readings_path,
-                        content=msgspec.json.encode(self._batch.readings()),
-                    )
-                except httpx2.TransportError:
-                    return
-                self.slowest_answer_s = max(self.slowest_answer_s, time.monotonic() - started)
-                await self._on_answer(answer, self._batch, again=again)
-                again = True
+        with suppress(*LOST):
+            async with http_link(self._station.url) as link:
+                again = self._batch is not None
+                while self._batch is not None or not self._finishing:
+                    if self._batch is None:
+                        self._batch, again = self._next_batch(), False
+                    started = time.monotonic()
+                    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                        answer = await link.post(
+                            self._device.readings_path,
+                            msgspec.json.encode(self._batch.readings()),
+                            self._device.headers,
+                        )
+                    self.slowest_answer_s = max(self.slowest_answer_s, time.monotonic() - started)
+                    await self._on_answer(answer, self._batch, again=again)
+                    again = True
 
-    async def _on_answer(self, answer: httpx2.Response, batch: Batch, *, again: bool) -> None:
+    async def _on_answer(self, answer: Answer, batch: Batch, *, again: bool) -> None:
         self.statuses[answer.status_code] += 1
         if answer.status_code == 503:
             assert int(answer.headers["Retry-After"]) > 0
             retry_at = time.monotonic() + RETRY_INTERVAL_S
             await wait_until(lambda: time.monotonic() >= retry_at)
             return
-        assert answer.status_code == 201, f"{answer.status_code}: {answer.text[:300]}"
+        assert answer.status_code == 201, f"{answer.status_code}: {answer.content[:300]!r}"
         result = answer.json()
         assert result["rejected"] == [], result
         assert result["accepted"] + result["duplicates"] == len(batch.keys), result

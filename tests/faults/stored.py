@@ -2,23 +2,22 @@
 
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
 from tests.faults.oracle import Key
+from tests.stored_readings import (
+    SERIES,
+    Stored,
+    readings_in_postgresql,
+    readings_in_sqlite,
+)
 
 FILES = ("station.db", "telemetry.db")
-ROWS = (
-    "SELECT s.device_id, s.sensor_id, r.ts, r.value FROM reading AS r"
-    " JOIN series AS s ON s.id = r.series_id"
-)
-DISTINCT = (
-    "SELECT count(*) FROM (SELECT DISTINCT s.organization_id, s.device_id, s.sensor_type,"
-    " s.sensor_id, r.ts FROM reading AS r JOIN series AS s ON s.id = r.series_id) AS found"
-)
-READINGS = "SELECT count(*) FROM reading"
 LOGGED = "SELECT coalesce(max(accepted_total), 0) FROM intake_batch"
 
 
@@ -28,11 +27,11 @@ def rows_of_sqlite(data_dir: Path) -> list[tuple[Key, float]]:
     Fails when a file is damaged, a key stands twice, or the intake log counted differently.
     """
     check_integrity(data_dir)
-    with closing(sqlite3.connect(data_dir / "telemetry.db")) as connection:
-        rows = connection.execute(ROWS).fetchall()
-        counts = [connection.execute(sql).fetchone()[0] for sql in (DISTINCT, READINGS, LOGGED)]
-    assert len(set(counts)) == 1, f"distinct keys, readings, readings of the intake log: {counts}"
-    return [(Key(*row[:3]), row[3]) for row in rows]
+    file = data_dir / "telemetry.db"
+    with closing(sqlite3.connect(file)) as connection:
+        series = connection.execute(SERIES).fetchall()
+        logged = connection.execute(LOGGED).fetchone()[0]
+    return checked(series, readings_in_sqlite(file), logged)
 
 
 async def rows_of_postgresql(url: str) -> list[tuple[Key, float]]:
@@ -42,12 +41,26 @@ async def rows_of_postgresql(url: str) -> list[tuple[Key, float]]:
     """
     connection = await asyncpg.connect(url, timeout=5)
     try:
-        rows = await connection.fetch(ROWS)
-        counts = [await connection.fetchval(sql) for sql in (DISTINCT, READINGS, LOGGED)]
+        series = await connection.fetch(SERIES)
+        readings = await readings_in_postgresql(connection)
+        logged = await connection.fetchval(LOGGED)
     finally:
         await connection.close()
+    return checked(series, readings, logged)
+
+
+def checked(
+    series: Sequence[Sequence[Any]], readings: Sequence[Stored], logged: int
+) -> list[tuple[Key, float]]:
+    identities = {row[0]: tuple(row)[1:] for row in series}
+    assert len(set(identities.values())) == len(identities), "a series stands twice"
+    distinct = len({(reading.series_id, reading.ts_us) for reading in readings})
+    counts = [distinct, len(readings), logged]
     assert len(set(counts)) == 1, f"distinct keys, readings, readings of the intake log: {counts}"
-    return [(Key(*row[:3]), row[3]) for row in rows]
+    return [
+        (Key(identities[r.series_id][1], identities[r.series_id][3], r.ts_us), r.value)
+        for r in readings
+    ]
 
 
 def check_integrity(data_dir: Path) -> None:

@@ -88,13 +88,13 @@ def scene(tmp_path: Path, own_database: str) -> Iterator[Scene]:
 
 @asynccontextmanager
 async def blocked_store(database_url: str) -> AsyncIterator[None]:
-    """Lock the table of readings: the commit that runs waits and everything behind it queues up.
+    """Lock the intake log: the commit that runs waits and everything behind it queues up.
 
     Hold it for less than the 10 s that the station waits for one statement.
     """
     connection = await asyncpg.connect(database_url, timeout=5)
     try:
-        await connection.execute("BEGIN; LOCK TABLE reading IN ACCESS EXCLUSIVE MODE")
+        await connection.execute("BEGIN; LOCK TABLE intake_batch IN SHARE ROW EXCLUSIVE MODE")
         yield
         await connection.execute("ROLLBACK")
     finally:

@@ -7,6 +7,7 @@ import typer
 from fieldstation.cli.agent import agent
 from fieldstation.cli.backup import app as backup
 from fieldstation.cli.bench import CONTEXT, bench
+from fieldstation.cli.cert import app as cert
 from fieldstation.cli.demo import demo
 from fieldstation.cli.doctor import doctor
 from fieldstation.cli.migrate import migrate
@@ -27,6 +28,7 @@ for command in (serve, demo, agent, migrate, doctor):
 app.command(context_settings=CONTEXT)(bench)
 app.add_typer(user, name="user")
 app.add_typer(backup, name="backup")
+app.add_typer(cert, name="cert")
 
 
 def main() -> None:

@@ -30,9 +30,9 @@ def create(*, output: Output = None, data_dir: DataDir = None) -> None:
     settings = settings_of(data_dir=data_dir)
     made = asyncio.run(create_anywhere(settings, backups_of(settings, output)))
     files = made["manifest"]["files"]
-    rows = files["telemetry.db"]["contents"]["rows"].get("reading", 0)
+    series = files["telemetry.db"]["contents"]["rows"].get("series", 0)
     size = sum(file["size_bytes"] for file in files.values())
-    print(f"{made['path']}: {rows} readings, {megabytes(size)}.")
+    print(f"{made['path']}: {series} series of readings, {megabytes(size)}.")
     print(f"See that it can be restored: fieldstation backup verify {made['path']}")
 
 

@@ -1,6 +1,7 @@
 """``fieldstation demo``: a station with an administrator and this very host as its first device."""
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -30,6 +31,7 @@ def demo(
 
     Example: fieldstation demo --port 8000
     """
+    gc.disable()  # what is imported stays: no collection need look at it; serving turns it on
     from fieldstation.cli.station import run_station
 
     settings = settings_of(host=host, port=port, mqtt_port=mqtt_port, data_dir=data_dir)

@@ -23,6 +23,10 @@ DatabaseUrl = Annotated[
     str | None,
     typer.Option(help="sqlite:///… or postgresql://…  [DATABASE_URL, a file in the directory]"),
 ]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(help="redis://host:6379, for several nodes.  [REDIS_URL, none]"),
+]
 
 
 def settings_of(
@@ -32,6 +36,7 @@ def settings_of(
     mqtt_port: int | None = None,
     data_dir: Path | None = None,
     database_url: str | None = None,
+    redis_url: str | None = None,
 ) -> Settings:
     """Read the settings from the environment, with what the options say on top.
 
@@ -44,6 +49,7 @@ def settings_of(
         "MQTT_LISTEN_PORT": mqtt_port,
         "DATA_DIR": data_dir,
         "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
     }
     given = {name: str(value) for name, value in chosen.items() if value is not None}
     return read_settings({**os.environ, **given})

@@ -1,5 +1,6 @@
 """``fieldstation serve``: run a station."""
 
+import gc
 from typing import TYPE_CHECKING
 
 from fieldstation.cli.options import (
@@ -8,6 +9,7 @@ from fieldstation.cli.options import (
     Host,
     MqttPort,
     Port,
+    RedisUrl,
     settings_of,
 )
 
@@ -22,11 +24,13 @@ def serve(
     mqtt_port: MqttPort = None,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
+    redis_url: RedisUrl = None,
 ) -> None:
     """Run a station until Ctrl-C or SIGTERM; both drain what was taken.
 
     Example: fieldstation serve --port 8080 --data-dir /var/lib/fieldstation
     """
+    gc.disable()  # what is imported stays: no collection need look at it; serving turns it on
     from fieldstation.cli.station import run_station
 
     run_station(
@@ -36,6 +40,7 @@ def serve(
             mqtt_port=mqtt_port,
             data_dir=data_dir,
             database_url=database_url,
+            redis_url=redis_url,
         ),
         say_ready,
     )

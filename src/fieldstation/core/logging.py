@@ -7,6 +7,7 @@ from typing import Any, Literal
 import structlog
 
 from fieldstation.core.correlation import ids
+from fieldstation.core.tracing import trace
 
 QUIET = ("uvicorn.error", "alembic", "asyncio")
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(0x80, 0xA0))}
@@ -54,6 +55,9 @@ def add_correlation_id(_logger: object, _method: str, event: Any) -> Any:
     found = ids.get()
     if found is not None:
         event.setdefault("correlation_id", found[0])
+    running = trace.get()
+    if running is not None:
+        event.setdefault("trace_id", running.trace_id)
     return event
 
 

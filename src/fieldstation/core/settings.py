@@ -7,6 +7,7 @@ Each field's aliases are its environment names; the first is canonical and stand
 
 import json
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic.fields import FieldInfo
+
+from fieldstation.core.rates import RateLimit, parse_rate
 
 SECRET_CHARACTERS_MIN = 32
 
@@ -44,7 +47,17 @@ def split_list(value: object) -> object:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def split_networks(value: object) -> object:
+    """Read a list of addresses and CIDR ranges, written as JSON or with commas."""
+    if not isinstance(value, str):
+        return value
+    parts = json.loads(value) if value.strip().startswith("[") else value.split(",")
+    return tuple(ip_network(str(part).strip(), strict=False) for part in parts if part)
+
+
 StringList = Annotated[tuple[str, ...], BeforeValidator(split_list)]
+NetworkList = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(split_networks)]
+Rate = Annotated[RateLimit, BeforeValidator(parse_rate)]
 
 
 class Section(BaseModel):
@@ -68,11 +81,47 @@ class HttpSettings(Section):
     host: str = setting("127.0.0.1", "API_HOST")
     port: int = setting(8000, "PORT", "API_PORT", ge=0, le=65535)
     allowed_origins: StringList = setting((), "CORS_ORIGINS", "ALLOWED_ORIGINS")
+    allowed_hosts: StringList = setting((), "ALLOWED_HOSTS")
+    https_redirect: bool = setting(False, "HTTPS_REDIRECT")
+    trusted_proxies: NetworkList = setting((), "TRUSTED_PROXIES")
     tls_cert_file: Path | None = setting(None, "TLS_CERT_FILE")
     tls_key_file: Path | None = setting(None, "TLS_KEY_FILE")
     connections_max: int = setting(10_000, "HTTP_CONNECTIONS_MAX", ge=1)
     drain_timeout_s: int = setting(8, "HTTP_DRAIN_TIMEOUT_S", ge=1, le=60)
     metrics_token: SecretStr | None = setting(None, "METRICS_TOKEN")
+
+
+class BrowserSettings(Section):
+    cors_enabled: bool = setting(True, "CORS_ENABLED")
+    cors_credentials: bool = setting(True, "CORS_CREDENTIALS")
+    cors_methods: StringList = setting(("*",), "CORS_METHODS")
+    cors_headers: StringList = setting(("*",), "CORS_HEADERS")
+    csp_enabled: bool = setting(True, "CSP_ENABLED")
+    csp_default_src: StringList = setting(("'self'",), "CSP_DEFAULT_SRC")
+    csp_script_src: StringList = setting(("'self'",), "CSP_SCRIPT_SRC")
+    csp_style_src: StringList = setting(("'self'",), "CSP_STYLE_SRC")
+    csp_img_src: StringList = setting(("'self'", "data:"), "CSP_IMG_SRC")
+    csp_connect_src: StringList = setting(("'self'",), "CSP_CONNECT_SRC")
+    csp_report_uri: str | None = setting(None, "CSP_REPORT_URI", pattern=r"^[^\s;,]+$")
+    hsts_enabled: bool = setting(True, "HSTS_ENABLED")
+    hsts_max_age: int = setting(31_536_000, "HSTS_MAX_AGE", ge=0)
+    frame_options: Literal["DENY", "SAMEORIGIN"] = setting("DENY", "FRAME_OPTIONS")
+
+
+class LimitSettings(Section):
+    enabled: bool = setting(True, "RATE_LIMIT_ENABLED")
+    address: Rate = setting("100/minute", "RATE_LIMIT_DEFAULT")
+    user: Rate = setting("600/minute", "RATE_LIMIT_USER")
+    device: Rate = setting("6000/minute", "RATE_LIMIT_DEVICE")
+    factor: int = setting(1, "RATE_LIMIT_FACTOR", ge=1, le=1_000_000)
+    storage_url: str | None = setting(None, "RATE_LIMIT_STORAGE_URL", "REDIS_URL", repr=False)
+    sync_interval_s: float = setting(0.2, "RATE_LIMIT_SYNC_INTERVAL_S", gt=0, le=10)
+    keys_max: int = setting(50_000, "RATE_LIMIT_KEYS_MAX", ge=100)
+
+
+class TracingSettings(Section):
+    endpoint: str | None = setting(None, "OTEL_EXPORTER_OTLP_ENDPOINT", pattern=r"^https?://\S+$")
+    service: str = setting("fieldstation", "OTEL_SERVICE_NAME", min_length=1, max_length=100)
 
 
 class DatabaseSettings(Section):
@@ -120,6 +169,11 @@ class LiveSettings(Section):
     slow_timeout_s: float = setting(30.0, "WS_SLOW_TIMEOUT_S", gt=0)
 
 
+class RedisSettings(Section):
+    url: str | None = setting(None, "REDIS_URL", repr=False)
+    prefix: str = setting("fieldstation", "REDIS_PREFIX", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+
+
 class LogSettings(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "LOG_LEVEL")
     format: Literal["console", "json"] = setting("console", "LOG_FORMAT")
@@ -131,11 +185,15 @@ class Settings(Section):
 
     station: StationSettings = StationSettings()
     http: HttpSettings = HttpSettings()
+    browser: BrowserSettings = BrowserSettings()
+    limits: LimitSettings = LimitSettings()
+    tracing: TracingSettings = TracingSettings()
     database: DatabaseSettings = DatabaseSettings()
     auth: AuthSettings = AuthSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     mqtt: MqttSettings = MqttSettings()
     live: LiveSettings = LiveSettings()
+    redis: RedisSettings = RedisSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")

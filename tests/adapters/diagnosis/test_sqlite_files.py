@@ -115,7 +115,7 @@ def test_file_too_large_to_check_in_time_is_a_warning(files: StationFiles) -> No
 @pytest.mark.parametrize(
     ("statement", "verdict", "words"),
     [
-        ("DELETE FROM schema_version_station", Verdict.WARNING, "missing: 20261122_first_schema"),
+        ("DELETE FROM schema_version_station", Verdict.WARNING, "missing: 20261122_first_schema, "),
         ("DROP TABLE schema_version_station", Verdict.WARNING, "No table"),
         (
             "UPDATE schema_version_station SET version_num = '20991231_later'",

@@ -18,11 +18,12 @@ from fieldstation.adapters.sqlite_backup.manifest import (
     open_backed_up,
     read_manifest,
 )
+from fieldstation.cli.revisions import known_revisions
 from fieldstation.db.engines import database_url
 from fieldstation.migrations.upgrade import run_on_sqlite, run_upgrade
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-REVISIONS = ("20261122_first_schema",)
+REVISIONS = tuple(known_revisions())
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class StationFiles:
     def mark(self) -> tuple[str | None, str | None]:
         """Return the marks of both files, each with its log; None where there is no database."""
         return read_mark(self.station_db, "outbox_message", "topic"), read_mark(
-            self.telemetry_db, "tally", "name"
+            self.telemetry_db, "intake_cursor", "node_id"
         )
 
 
@@ -67,7 +68,7 @@ def make_station(directory: Path, mark: str) -> StationFiles:
             (mark,),
         )
     with writing(files.telemetry_db) as connection:
-        connection.execute("INSERT INTO tally (name, amount) VALUES (?, 1)", (mark,))
+        connection.execute("INSERT INTO intake_cursor (node_id, seq) VALUES (?, 1)", (mark,))
     return files
 
 
@@ -76,7 +77,7 @@ def make_killed_station(directory: Path, mark: str) -> StationFiles:
     origin = make_station(directory.with_name(f"{directory.name}-origin"), "before")
     with writing(origin.station_db) as station, writing(origin.telemetry_db) as telemetry:
         station.execute("UPDATE outbox_message SET topic = ?", (mark,))
-        telemetry.execute("UPDATE tally SET name = ?", (mark,))
+        telemetry.execute("UPDATE intake_cursor SET node_id = ?", (mark,))
         shutil.copytree(origin.directory, directory)
     return StationFiles(directory)
 

@@ -31,6 +31,7 @@ from tests.adapters.sqlite_backup.stations import (
     rows_of,
 )
 from tests.contracts.readings import NOON_US, Given, append, columns, make_series
+from tests.stored_readings import readings_in_sqlite
 from tests.wait_until import wait_until
 
 BATCH_READINGS = 500
@@ -77,7 +78,7 @@ class Load:
                 )
             (series,) = await make_series(self._store, 1, device_id=f"device-{number}")
             rows = [Given(series.id, NOON_US + at, at) for at in range(BATCH_READINGS)]
-            appended = await self._store.append(columns(rows), suspects=())
+            appended = await self._store.append(columns(rows))
             self.acknowledged.append(appended.seq)
         await self._engines.close()
 
@@ -119,7 +120,7 @@ async def test_backup_under_load_holds_everything_acknowledged_before_it(
         assert find_faults(path, known_revisions=REVISIONS) == []
         held = {seq for (seq,) in rows_of(path / "telemetry.db", "SELECT seq FROM intake_batch")}
         assert held >= set(before)
-        readings = rows_of(path / "telemetry.db", "SELECT COUNT(*) FROM reading")[0][0]
+        readings = len(readings_in_sqlite(path / "telemetry.db"))
         assert readings == len(held) * BATCH_READINGS, "no batch may be torn"
         owners = set(rows_of(path / "telemetry.db", "SELECT device_id FROM series"))
         assert owners <= set(rows_of(path / "station.db", "SELECT name FROM job"))

@@ -28,6 +28,7 @@ REQUESTS: list[tuple[str, str, Any]] = [
     ("GET", "/refusals", None),
     ("POST", "/readings", {"sensor_type": "t", "value": 1}),
 ]
+COUNTED = {"x-ratelimit-remaining", "x-ratelimit-reset"}
 SCOPES = {"GET": "devices:read", "POST": "devices:write"}
 
 
@@ -35,7 +36,11 @@ def answer_of(client: StationClient, device_id: str, request: tuple[str, str, An
     """Return status, headers and body with ids, times and the instance masked."""
     method, path, body = request
     answer = client.http.request(method, f"/api/v1/devices/{device_id}{path}", json=body)
-    headers = "\n".join(f"{name}: {text}" for name, text in sorted(answer.headers.items()))
+    headers = "\n".join(
+        f"{name}: {text}"
+        for name, text in sorted(answer.headers.items())
+        if name not in COUNTED  # what the caller has left, whatever they asked for
+    )
     return MASKED.sub("*", f"{answer.status_code}\n{headers}\n{answer.text}")
 
 

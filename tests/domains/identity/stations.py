@@ -30,6 +30,8 @@ from fieldstation.domains.identity.service.accounts import Profile
 from fieldstation.domains.identity.service.passwords import Passwords, station_hasher
 from fieldstation.domains.identity.service.tokens import KeyRing
 from fieldstation.web.problems import install_problem_handlers
+from fieldstation.web.rate_counters import RateCounters
+from fieldstation.web.rate_limits import NamedLimits
 
 START = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 SECRET = "a secret of the tests, thirty-two characters and more"
@@ -213,6 +215,8 @@ async def open_station(
     app.state.database, app.state.clock, app.state.settings = database, clock, settings
     app.state.authenticator, app.state.passwords = authenticator, passwords
     app.state.quota = quota or UnlimitedQuota()
+    unlimited = settings.limits.model_copy(update={"enabled": False})
+    app.state.named_limits = NamedLimits(RateCounters(clock.now_us, keys_max=100), unlimited)
     install_problem_handlers(app)
     for router in routes.routers:
         app.include_router(router, prefix="/api/v1")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from fieldstation.core.clock import instant_to_us
 from fieldstation.domains.live.backfill import resume
 from fieldstation.domains.live.cursor import parse_cursor
-from fieldstation.domains.live.hub import Hub, Subscriber
+from fieldstation.domains.live.hub import Hub
+from fieldstation.domains.live.subscribers import Subscriber
 from tests.domains.telemetry.pipeline import ORGANIZATION, START, Pipeline, pipeline
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +33,7 @@ async def replayed(
 ) -> list[dict[str, Any]]:
     since = parse_cursor(cursor, node_id=NODE)
     frames = [frame async for frame in resume(hub, running.store, subscriber, since)]
-    return [json.loads(frame) for frame in frames]
+    return [json.loads(frame.text) for frame in frames]
 
 
 async def send(running: Pipeline, first: int, count: int) -> None:
@@ -57,7 +58,7 @@ async def test_resuming_from_any_frame_loses_and_repeats_nothing(
         for count in before:
             await send(running, sent, count)
             sent += count
-        cursors = [start, *(json.loads(frame)["cursor"] for frame in live.frames)]
+        cursors = [start, *(json.loads(frame.text)["cursor"] for frame in live.frames)]
         seen = data.draw(st.integers(0, sent), label="frames seen before the socket broke")
         again = Subscriber(ORGANIZATION, 1_000)
 
@@ -70,9 +71,9 @@ async def test_resuming_from_any_frame_loses_and_repeats_nothing(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(go_on_sending(), name="sending")
             found = await replayed(running, hub, cursors[seen], again)
-        found += [json.loads(frame) for frame in again.frames]
+        found += [json.loads(frame.text) for frame in again.frames]
         assert [frame["data"]["value"] for frame in found] == list(range(seen, sent + sum(after)))
-        told = [json.loads(frame) for frame in live.frames]
+        told = [json.loads(frame.text) for frame in live.frames]
         assert [frame["cursor"] for frame in found] == [frame["cursor"] for frame in told[seen:]]
         assert [frame["data"] for frame in found] == [frame["data"] for frame in told[seen:]]
 
@@ -96,6 +97,7 @@ async def test_what_the_log_no_longer_has_is_announced_as_a_gap(tmp_path: Path) 
         for n in range(6):
             await send(running, n, 1)
             running.clock.advance(10)
+        await running.store.flush()
         await running.store.trim_log(before_us=instant_to_us(START) + 35_000_000)
         first, *rest = await replayed(running, hub, "node.1.-1", Subscriber(ORGANIZATION, 10))
         assert (first["type"], first["cursor"]) == ("gap", "node.6.-1")

@@ -23,9 +23,12 @@ def test_a_cursor_survives_its_text(positions: dict[str, tuple[int, int]]) -> No
 
 
 def test_a_node_moves_only_its_own_part() -> None:
-    cursor = Cursor({"a": 5, "b": 7}, node_id="a").moved_to(6)
+    cursor = Cursor({"a": 5, "b": 7}, node_id="a").moved_to("a", 6)
     assert cursor.text() == "a.6.-1~b.7.-1"
-    assert cursor.at(3) == "a.6.3~b.7.-1"
+    assert cursor.text({"a": 3}) == "a.6.3~b.7.-1"
+    for node, expected in (("a", "a.6.3~b.7.-1"), ("b", "a.6.-1~b.7.3")):
+        head, tail = cursor.around(node)
+        assert f"{head}3{tail}" == expected
 
 
 @pytest.mark.parametrize(

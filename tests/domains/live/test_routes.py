@@ -303,7 +303,7 @@ def test_a_slow_client_is_told_of_its_gap_while_others_are_served(tmp_path: Path
     ):
         device = client.sign_up().register_device()
         with (
-            live(station.url, token=client.token) as slow,
+            live(station.url, token=client.token, receive_buffer_bytes=65_536) as slow,
             live(station.url, token=client.token) as fast,
         ):
             slow.ping()
@@ -359,3 +359,33 @@ def test_stopping_closes_sockets_with_a_reason(own_station: StationProcess) -> N
 def test_an_unknown_socket_is_refused(station: StationProcess, client: StationClient) -> None:
     with pytest.raises(InvalidStatus), live(station.url, token=client.token, path="/ws/nothing"):
         pass
+
+
+def test_many_readings_come_in_one_message_with_batch_ms(
+    station: StationProcess, client: StationClient
+) -> None:
+    device = client.register_device()
+    query = [("batch_ms", "200"), ("sensor_type", "t")]
+    with live(station.url, token=client.token, path="/ws/live-data", query=query) as socket:
+        cursor = socket.ping()["cursor"]
+        client.send(device, [{"sensor_type": "t", "value": n} for n in range(5)])
+        client.send(device, {"sensor_type": "other", "value": 9})
+        batch = socket.receive()
+    assert batch["type"] == "sensor_data_batch"
+    assert [reading["value"] for reading in batch["data"]] == [0, 1, 2, 3, 4]
+    again = [*query, ("since", cursor)]
+    with live(station.url, token=client.token, path="/ws/live-data", query=again) as socket:
+        replayed = socket.receive()
+    assert (replayed["type"], replayed["data"]) == ("sensor_data_batch", batch["data"])
+
+
+@pytest.mark.parametrize("wrong", ["", "-1", "x", "10001", "1.5", "²"])
+def test_an_odd_batch_ms_is_refused(
+    station: StationProcess, client: StationClient, wrong: str
+) -> None:
+    with live(
+        station.url, token=client.token, path="/ws/live-data", query=[("batch_ms", wrong)]
+    ) as socket:
+        code, reason = socket.wait_until_closed()
+    assert code == 1008
+    assert "batch_ms" in reason

@@ -15,8 +15,10 @@ from fieldstation.core.clock import ManualClock
 from fieldstation.core.settings import LiveSettings
 from fieldstation.domains.audit.schemas import Actor
 from fieldstation.domains.identity.schemas import Caller
-from fieldstation.domains.live.hub import Hub, Subscriber
+from fieldstation.domains.live.frames import Frame
+from fieldstation.domains.live.hub import Hub
 from fieldstation.domains.live.sockets import Feed, OpenSocket, Sockets, reply
+from fieldstation.domains.live.subscribers import Subscriber
 from tests.domains.telemetry.pipeline import START, pipeline
 from tests.wait_until import wait_until
 
@@ -88,7 +90,7 @@ class Opened:
 
     def push(self, count: int) -> None:
         for n in range(count):
-            self.subscriber.push(json.dumps({"n": n}).encode(), self.clock.monotonic())
+            self.subscriber.push([Frame(json.dumps({"n": n}).encode(), f"node.0.{n}", 1)])
 
 
 @asynccontextmanager
@@ -149,7 +151,7 @@ async def test_a_slow_client_is_told_what_it_lost_and_goes_on() -> None:
         await wait_until(lambda: len(feed.peer.frames) == 5)
         *sent, gap = feed.peer.frames
         assert [frame["n"] for frame in sent] == [0, 0, 1, 2]
-        assert gap == {"type": "gap", "dropped": 5, "cursor": "node.0.-1"}
+        assert gap == {"type": "gap", "dropped": 5, "cursor": "node.0.7"}
         feed.push(1)
         await wait_until(lambda: len(feed.peer.frames) == 6)
         assert feed.peer.closed is None
@@ -209,8 +211,7 @@ async def test_pings_are_answered_and_nonsense_ends_the_socket() -> None:
 
 @pytest.mark.parametrize("text", ["", "null", "[]", '{"a": 1}', '{"type": 5}', "x" * 4_097])
 def test_what_is_no_message_has_no_answer(text: str) -> None:
-    hub = Hub(ManualClock(START), node_id="node")
-    assert reply(text, hub) is None
+    assert reply(text, cursor="node.0.-1") is None
 
 
 def test_one_caller_has_so_many_sockets_and_another_one_their_own() -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Select,
+    String,
     and_,
     bindparam,
     cast,
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from fieldstation.core.clock import instant_to_us
+from fieldstation.db.keyset import behind
 from fieldstation.db.statements import rows_changed
 from fieldstation.domains.devices.models import Device, DeviceTag
 from fieldstation.domains.devices.schemas import (
@@ -31,6 +33,30 @@ from fieldstation.domains.identity.schemas import TenantScope
 
 US_PER_S = 1_000_000
 LIKE_ESCAPES = str.maketrans({"%": r"\%", "_": r"\_", "\\": r"\\"})
+
+SORT_COLUMNS: dict[str, ColumnElement[Any]] = {
+    "created_at": cast(Device.created_at, BigInteger),
+    "updated_at": cast(Device.updated_at, BigInteger),
+    "name": cast(Device.name, String),
+    "device_type": cast(Device.device_type, String),
+}
+"""Instants as the microseconds that they are stored as."""
+SORT_TYPES: dict[str, type] = {
+    "created_at": int,
+    "updated_at": int,
+    "name": str,
+    "device_type": str,
+}
+
+
+def sort_values(device: Device) -> dict[str, Any]:
+    """Return what a device sorts by, in the types of the columns above."""
+    return {
+        "created_at": instant_to_us(device.created_at),
+        "updated_at": instant_to_us(device.updated_at),
+        "name": device.name,
+        "device_type": str(device.device_type),
+    }
 
 
 def visible(scope: TenantScope) -> ColumnElement[bool]:
@@ -48,12 +74,19 @@ async def delete_device(session: AsyncSession, device: Device) -> None:
     await session.delete(device)
 
 
-async def find_device(session: AsyncSession, scope: TenantScope, device_id: str) -> Device | None:
-    return await session.scalar(
-        select(Device)
-        .where(visible(scope), Device.id == device_id)
-        .options(selectinload(Device.tag_rows))
-    )
+async def find_device(
+    session: AsyncSession, scope: TenantScope, device_id: str, *, lock: bool = False
+) -> Device | None:
+    """Return a device; with ``lock`` other changes of it wait for this transaction."""
+    statement = select(Device).where(visible(scope), Device.id == device_id)
+    if lock:
+        statement = statement.with_for_update(key_share=True)
+    return await session.scalar(statement.options(selectinload(Device.tag_rows)))
+
+
+async def organization_of(session: AsyncSession, device_id: str) -> str | None:
+    """Return whose device this is: for the operator, who may see them all."""
+    return await session.scalar(select(Device.organization_id).where(Device.id == device_id))
 
 
 async def device_exists(session: AsyncSession, scope: TenantScope, device_id: str) -> bool:
@@ -79,21 +112,15 @@ async def list_devices(
     scope: TenantScope,
     *,
     wanted: DeviceFilter,
-    after: tuple[int, str] | None,
+    fields: Sequence[tuple[str, bool]],
+    after: Sequence[Any] | None,
     limit: int,
 ) -> Sequence[Device]:
-    """Return devices newest first, strictly behind ``after`` (created µs, id)."""
-    statement = narrow(select(Device).where(visible(scope)), wanted)
-    if after is not None:
-        created = cast(Device.created_at, BigInteger)
-        statement = statement.where(
-            or_(created < after[0], and_(created == after[0], Device.id < after[1]))
-        )
-    rows = await session.scalars(
-        statement.order_by(Device.created_at.desc(), Device.id.desc())
-        .limit(limit)
-        .options(selectinload(Device.tag_rows))
-    )
+    """Return devices ordered by fields (True: descending), strictly behind a sort key."""
+    columns = [(SORT_COLUMNS[name], descending) for name, descending in fields]
+    columns.append((cast(Device.id, String), fields[-1][1]))
+    statement = behind(narrow(select(Device).where(visible(scope)), wanted), columns, after)
+    rows = await session.scalars(statement.limit(limit).options(selectinload(Device.tag_rows)))
     return rows.all()
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from fieldstation.domains.devices import service
+from fieldstation.domains.devices import heartbeats, service
 from fieldstation.domains.devices.access import (
     DeviceReader,
     DeviceViewer,
@@ -25,10 +25,15 @@ from fieldstation.domains.devices.schemas import (
     KeyIssued,
     KeyRead,
 )
+from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import TheQuota
+from fieldstation.domains.identity.service.keys import KEYS_PER_SUBJECT_MAX
 from fieldstation.web.dependencies import Db, ReadDb, TheClock
+from fieldstation.web.docs.refusals import refuses
+from fieldstation.web.etags import IfMatch, Tagged
 from fieldstation.web.instants import NO_NUL, Instant
 from fieldstation.web.pagination import Listed, Page
+from fieldstation.web.sorting import SORT_CHARACTERS_MAX
 
 router = APIRouter(prefix="/devices", tags=["Devices"])
 
@@ -43,25 +48,45 @@ async def list_devices(
     status: Annotated[DeviceStatus | None, Query(description="Heard from lately or not.")] = None,
     device_type: Annotated[DeviceType | None, Query(description="Of this kind.")] = None,
     tag: Annotated[
-        str | None, Query(max_length=50, pattern=NO_NUL, description="With this tag.")
+        str | None,
+        Query(max_length=50, pattern=NO_NUL, description="With this tag.", examples=["greenhouse"]),
     ] = None,
     q: Annotated[
         str | None,
-        Query(max_length=100, pattern=NO_NUL, description="In the name or description."),
+        Query(
+            max_length=100,
+            pattern=NO_NUL,
+            description="In the name or description.",
+            examples=["north"],
+        ),
     ] = None,
     last_seen_before: Annotated[
-        Instant | None, Query(description="Not heard from since then.")
+        Instant | None,
+        Query(description="Not heard from since then.", examples=["2026-05-01T00:00:00Z"]),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        Query(
+            max_length=SORT_CHARACTERS_MAX,
+            description="By `created_at`, `updated_at`, `name`, `device_type`; `-` descends.",
+            examples=["device_type,-created_at"],
+        ),
     ] = None,
 ) -> Listed[DeviceRead]:
-    """List devices, newest first."""
+    """List devices, newest first unless `sort` says otherwise."""
     wanted = DeviceFilter(clock.now(), status, device_type, tag, q, last_seen_before)
     items, next_cursor, total = await service.list_devices(
-        db, caller.scope, wanted=wanted, page=page
+        db, caller.scope, wanted=wanted, page=page, sort=sort
     )
     return Listed(items=items, next_cursor=next_cursor, total=total)
 
 
-@router.post("", status_code=201)
+@router.post(
+    "",
+    status_code=201,
+    summary="Register a device",
+    responses=refuses(errors.quota_exceeded("devices", limit=25, used=25)),
+)
 async def register_device(
     form: DeviceCreate, caller: DeviceWriter, db: Db, clock: TheClock, quota: TheQuota
 ) -> DeviceRegistration:
@@ -69,49 +94,74 @@ async def register_device(
     return await service.register_device(db, caller, form, quota=quota, now=clock.now())
 
 
-@router.get("/{device_id}")
+@router.get("/{device_id}", summary="Read a device")
 async def read_device(
-    device_id: str, caller: DeviceReader, db: ReadDb, clock: TheClock
+    device_id: str, caller: DeviceReader, db: ReadDb, clock: TheClock, tagged: Tagged
 ) -> DeviceRead:
-    """Return one device."""
-    return await service.get_device(db, caller.scope, device_id, now=clock.now())
+    """Return one device as the station knows it, online or not."""
+    return tagged(await service.get_device(db, caller.scope, device_id, now=clock.now()))
 
 
-@router.put("/{device_id}")
+@router.put("/{device_id}", summary="Replace a device")
 async def replace_device(
-    device_id: str, form: DeviceCreate, caller: DeviceWriter, db: Db, clock: TheClock
+    *,
+    device_id: str,
+    form: DeviceCreate,
+    caller: DeviceWriter,
+    db: Db,
+    clock: TheClock,
+    match: IfMatch,
+    tagged: Tagged,
 ) -> DeviceRead:
     """Describe a device anew; what is left out takes its default."""
-    return await service.replace_device(db, caller, device_id, form, now=clock.now())
+    return tagged(
+        await service.replace_device(db, caller, device_id, form, now=clock.now(), match=match)
+    )
 
 
-@router.patch("/{device_id}")
+@router.patch("/{device_id}", summary="Change a device")
 async def update_device(
-    device_id: str, form: DeviceUpdate, caller: DeviceWriter, db: Db, clock: TheClock
+    *,
+    device_id: str,
+    form: DeviceUpdate,
+    caller: DeviceWriter,
+    db: Db,
+    clock: TheClock,
+    match: IfMatch,
+    tagged: Tagged,
 ) -> DeviceRead:
     """Change only the fields that are sent."""
-    return await service.update_device(db, caller, device_id, form, now=clock.now())
+    return tagged(
+        await service.update_device(db, caller, device_id, form, now=clock.now(), match=match)
+    )
 
 
-@router.delete("/{device_id}", status_code=204)
+@router.delete("/{device_id}", status_code=204, summary="Delete a device")
 async def delete_device(
+    *,
     device_id: str,
     caller: DeviceWriter,
     db: Db,
     clock: TheClock,
+    match: IfMatch,
     purge: Annotated[bool, Query(description="Delete its readings as well.")] = False,
 ) -> None:
     """Remove a device; its keys end at once, its readings stay unless purged."""
-    await service.delete_device(db, caller, device_id, purge=purge, now=clock.now())
+    await service.delete_device(db, caller, device_id, purge=purge, now=clock.now(), match=match)
 
 
-@router.get("/{device_id}/keys")
+@router.get("/{device_id}/keys", summary="List a device's keys")
 async def list_keys(device_id: str, caller: DeviceViewer, db: ReadDb) -> Listed[KeyRead]:
     """List the live keys of a device; there are at most 25, on one page."""
     return Listed(items=await service.list_keys(db, caller.scope, device_id))
 
 
-@router.post("/{device_id}/keys", status_code=201)
+@router.post(
+    "/{device_id}/keys",
+    status_code=201,
+    summary="Add a key",
+    responses=refuses(errors.too_many("keys", limit=KEYS_PER_SUBJECT_MAX)),
+)
 async def add_key(
     device_id: str, form: KeyCreate, caller: DeviceWriter, db: Db, clock: TheClock
 ) -> KeyIssued:
@@ -119,7 +169,7 @@ async def add_key(
     return await service.add_key(db, caller, device_id, form, now=clock.now())
 
 
-@router.delete("/{device_id}/keys/{key_id}", status_code=204)
+@router.delete("/{device_id}/keys/{key_id}", status_code=204, summary="Revoke a key")
 async def revoke_key(
     device_id: str, key_id: str, caller: DeviceWriter, db: Db, clock: TheClock
 ) -> None:
@@ -127,7 +177,7 @@ async def revoke_key(
     await service.revoke_key(db, caller, device_id, key_id, now=clock.now())
 
 
-@router.post("/{device_id}/heartbeat")
+@router.post("/{device_id}/heartbeat", summary="Send a heartbeat")
 async def send_heartbeat(
     *,
     device_id: str,
@@ -137,9 +187,9 @@ async def send_heartbeat(
     clock: TheClock,
     request: Request,
 ) -> HeartbeatAnswer:
-    """Report a sign of life."""
+    """Report a sign of life, with what else there is to say; only the device itself may."""
     now = clock.now()
     said = form.model_dump(mode="json", exclude_none=True)
-    await service.keep_heartbeat(db, caller.scope, device_id, said=said, now=now)
+    await heartbeats.keep_heartbeat(db, caller.scope, device_id, said=said, now=now)
     request.app.state.last_seen.note(device_id)
     return HeartbeatAnswer(server_time=now, pending_commands=0)

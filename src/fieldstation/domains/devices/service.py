@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from fieldstation.core.clock import instant_to_us, us_to_instant
 from fieldstation.core.errors import Invalid, NotFound
 from fieldstation.core.ids import new_id
 from fieldstation.db import outbox
@@ -26,7 +25,6 @@ from fieldstation.domains.devices.schemas import (
     DeviceStatus,
     DeviceType,
     DeviceUpdate,
-    HeartbeatCreate,
     KeyCreate,
     KeyIssued,
     KeyRead,
@@ -34,12 +32,15 @@ from fieldstation.domains.devices.schemas import (
 from fieldstation.domains.identity.ports import Quota
 from fieldstation.domains.identity.schemas import Caller, TenantScope
 from fieldstation.domains.identity.service import keys
+from fieldstation.web.etags import ANY, Expected
 from fieldstation.web.pagination import PageRequest, cut_page
+from fieldstation.web.sorting import parse_sort
 
 PURGE_TOPIC = "telemetry.delete_device"
 GATEWAY_NAME = "mqtt"
 NO_DEVICE = "There is no such device."
 FIRST_KEY_NAME = "first key"
+CERTIFICATE_KEY_NAME = "certificate"
 METRIC = "devices"
 AUDITED = (
     "name",
@@ -52,19 +53,6 @@ AUDITED = (
     "heartbeat_interval_s",
 )
 NOT_NULLABLE = frozenset({"name", "device_type", "tags", "properties", "heartbeat_interval_s"})
-
-
-class HeartbeatLike(Protocol):
-    """A heartbeat that came with telemetry."""
-
-    @property
-    def organization_id(self) -> str: ...
-    @property
-    def device_id(self) -> str: ...
-    @property
-    def payload(self) -> bytes: ...
-    @property
-    def received_us(self) -> int: ...
 
 
 async def register_device(
@@ -130,19 +118,29 @@ async def ensure_gateway(session: Session, organization_id: str, *, now: datetim
 
 
 async def list_devices(
-    session: Session, scope: TenantScope, *, wanted: DeviceFilter, page: PageRequest
+    session: Session,
+    scope: TenantScope,
+    *,
+    wanted: DeviceFilter,
+    page: PageRequest,
+    sort: str | None = None,
 ) -> tuple[list[DeviceRead], str | None, int | None]:
-    """Return one page newest first, the next cursor, and the count if it was asked for."""
-    after = page.after(int, str)
+    """Return one page, newest first unless ``sort`` says otherwise, the next cursor, and the count
+    if it was asked for.
+
+    Raises ``Invalid`` for a foreign cursor or order.
+    """
+    order = parse_sort(sort, allowed=queries.SORT_TYPES, default="-created_at")
     rows = await queries.list_devices(
         session,
         scope,
         wanted=wanted,
-        after=None if after is None else (after[0], after[1]),
+        fields=order.fields,
+        after=order.after(page, queries.SORT_TYPES),
         limit=page.limit + 1,
     )
     kept, next_cursor = cut_page(
-        rows, page, lambda device: (instant_to_us(device.created_at), device.id)
+        rows, page, lambda row: order.key(queries.sort_values(row), row.id)
     )
     total = None
     if page.include_total:
@@ -164,17 +162,30 @@ async def require_device(session: Session, scope: TenantScope, device_id: str) -
 
 
 async def replace_device(
-    session: Session, caller: Caller, device_id: str, form: DeviceCreate, *, now: datetime
+    session: Session,
+    caller: Caller,
+    device_id: str,
+    form: DeviceCreate,
+    *,
+    now: datetime,
+    match: Expected = ANY,
 ) -> DeviceRead:
     """Describe a device anew: what the form leaves out takes its default.
 
     Raises ``NotFound``, ``Invalid``.
     """
-    return await change_device(session, caller, device_id, form.model_dump(mode="json"), now=now)
+    fields = form.model_dump(mode="json")
+    return await change_device(session, caller, device_id, fields, now=now, match=match)
 
 
 async def update_device(
-    session: Session, caller: Caller, device_id: str, form: DeviceUpdate, *, now: datetime
+    session: Session,
+    caller: Caller,
+    device_id: str,
+    form: DeviceUpdate,
+    *,
+    now: datetime,
+    match: Expected = ANY,
 ) -> DeviceRead:
     """Change only the fields that were sent. Raises ``NotFound``, ``Invalid``."""
     fields = form.model_dump(mode="json", exclude_unset=True)
@@ -184,13 +195,20 @@ async def update_device(
                 f"{name}: cannot be null; leave it out to keep it.",
                 errors=[{"loc": ["body", name], "msg": "cannot be null", "type": "null"}],
             )
-    return await change_device(session, caller, device_id, fields, now=now)
+    return await change_device(session, caller, device_id, fields, now=now, match=match)
 
 
 async def change_device(
-    session: Session, caller: Caller, device_id: str, fields: Mapping[str, Any], *, now: datetime
+    session: Session,
+    caller: Caller,
+    device_id: str,
+    fields: Mapping[str, Any],
+    *,
+    now: datetime,
+    match: Expected = ANY,
 ) -> DeviceRead:
-    device = await find(session, caller.scope, device_id)
+    device = await find(session, caller.scope, device_id, lock=True)
+    match.demand(read(device, now))
     if "properties" in fields:
         check_properties(fields["properties"])
     before = audited(device)
@@ -212,13 +230,20 @@ async def change_device(
 
 
 async def delete_device(
-    session: Session, caller: Caller, device_id: str, *, purge: bool, now: datetime
+    session: Session,
+    caller: Caller,
+    device_id: str,
+    *,
+    purge: bool,
+    now: datetime,
+    match: Expected = ANY,
 ) -> None:
     """Remove a device and end its keys at once; with ``purge`` its readings go too, soon after.
 
     Raises ``NotFound``.
     """
-    device = await find(session, caller.scope, device_id)
+    device = await find(session, caller.scope, device_id, lock=True)
+    match.demand(read(device, now))
     organization_id = device.organization_id
     await keys.revoke_subject(session, organization_id, subject_id=device.id, now=now)
     await queries.delete_device(session, device)
@@ -253,6 +278,29 @@ async def add_key(
     )
 
 
+async def bind_certificate(
+    session: Session, device_id: str, token: str, *, expires_at: datetime, now: datetime
+) -> None:
+    """Let a device in with the key that its certificate stands for, by order of the operator.
+
+    Raises ``NotFound``, ``Conflict`` at the limit of keys.
+    """
+    organization_id = await queries.organization_of(session, device_id)
+    if organization_id is None:
+        raise NotFound("There is no such device.")
+    await keys.issue_key(
+        session,
+        organization_id,
+        kind="device",
+        subject_id=device_id,
+        name=f"{CERTIFICATE_KEY_NAME} until {expires_at:%Y-%m-%d}",
+        expires_at=expires_at,
+        secret=token,
+        actor=STATION,
+        now=now,
+    )
+
+
 async def list_keys(session: Session, scope: TenantScope, device_id: str) -> list[KeyRead]:
     """Return a device's live keys, without their secrets. Raises ``NotFound``."""
     await require_device(session, scope, device_id)
@@ -275,37 +323,10 @@ async def revoke_key(
     )
 
 
-async def keep_heartbeat(
-    session: Session, scope: TenantScope, device_id: str, *, said: Mapping[str, Any], now: datetime
-) -> None:
-    """Keep a sign of life. Raises ``NotFound``."""
-    if not await queries.save_heartbeat(session, scope, device_id, said=said, at=now):
-        raise NotFound(NO_DEVICE)
-
-
-async def keep_heartbeats(session: Session, heartbeats: Sequence[HeartbeatLike]) -> None:
-    """Keep the newest of many; those of devices that are gone meanwhile are dropped."""
-    newest = {heartbeat.device_id: heartbeat for heartbeat in heartbeats}
-    for device_id, heartbeat in sorted(newest.items()):
-        await queries.save_heartbeat(
-            session,
-            TenantScope(heartbeat.organization_id),
-            device_id,
-            said=decode_heartbeat(heartbeat.payload),
-            at=us_to_instant(heartbeat.received_us),
-        )
-
-
-def decode_heartbeat(payload: bytes) -> Mapping[str, Any]:
-    """Read a heartbeat. Raises ``Invalid``."""
-    try:
-        return msgspec.json.decode(payload or b"{}", type=HeartbeatCreate).said()
-    except msgspec.DecodeError as error:
-        raise Invalid(f"heartbeat: {error}.", code="invalid_heartbeat") from error
-
-
-async def find(session: Session, scope: TenantScope, device_id: str) -> Device:
-    device = await queries.find_device(session, scope, device_id)
+async def find(
+    session: Session, scope: TenantScope, device_id: str, *, lock: bool = False
+) -> Device:
+    device = await queries.find_device(session, scope, device_id, lock=lock)
     if device is None:
         raise NotFound(NO_DEVICE)
     return device

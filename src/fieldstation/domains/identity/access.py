@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Security
+from fastapi import Depends, Query, Security
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, cookie_parser
@@ -44,6 +44,7 @@ __all__ = [
     "TheAuthenticator",
     "TheDesk",
     "TheQuota",
+    "WantsCookie",
     "caller_from_headers",
     "caller_of",
     "origin_allowed",
@@ -285,8 +286,13 @@ def origin_allowed(headers: Headers, settings: Settings) -> bool:
     return netloc != "" and netloc in {headers.get("host", ""), public}
 
 
+WantsCookie = Annotated[
+    bool, Query(description="Also set the session cookies, for a browser.", examples=[True])
+]
+
+
 async def session_cookies_from_here(
-    connection: HTTPConnection, settings: TheSettings, cookie: bool = False
+    connection: HTTPConnection, settings: TheSettings, cookie: WantsCookie = False
 ) -> None:
     """Refuse to give another site's page a session cookie. Raises ``Forbidden``."""
     headers = connection.headers

@@ -3,10 +3,26 @@
 from fieldstation.core.errors import (
     Conflict,
     Forbidden,
+    Invalid,
     NotFound,
+    QuotaExceeded,
     TooManyRequests,
     Unauthenticated,
 )
+
+# SQLite names the column, PostgreSQL the constraint, which has the column in its name.
+TAKEN = {
+    "email_key": ("email_taken", "This e-mail address has an account already."),
+    "username_key": ("username_taken", "This username is taken; choose another."),
+    "slug": ("slug_taken", "This slug is taken; choose another."),
+    "membership": ("already_member", "The user is a member already; change the role instead."),
+}
+
+
+def taken(sign: str) -> Conflict:
+    """Return the refusal for something unique, by a part of its constraint's name."""
+    code, detail = TAKEN[sign]
+    return Conflict(detail, code=code)
 
 
 def bad_credential() -> Unauthenticated:
@@ -61,6 +77,32 @@ def foreign_origin() -> Forbidden:
     )
 
 
+def registration_closed() -> Forbidden:
+    return Forbidden(
+        "Registration is not open here; ask an administrator for an account.",
+        code="registration_closed",
+    )
+
+
+def wrong_password() -> Forbidden:
+    return Forbidden("The current password is not right.", code="wrong_password")
+
+
+def weak_password(reason: str) -> Invalid:
+    return Invalid(
+        f"password: {reason}.",
+        code="weak_password",
+        errors=[{"loc": ["body", "password"], "msg": reason, "type": "weak_password"}],
+    )
+
+
+def organization_in_use() -> Conflict:
+    return Conflict(
+        "The organization still owns devices or other things; delete them first.",
+        code="organization_in_use",
+    )
+
+
 def role_above_own() -> Forbidden:
     return Forbidden(
         "A role above your own cannot be given, changed or removed.", code="role_above_own"
@@ -78,6 +120,13 @@ def last_owner() -> Conflict:
     return Conflict(
         "The organization's last active owner must stay; make somebody else an owner first.",
         code="last_owner",
+    )
+
+
+def quota_exceeded(metric: str, *, limit: int, used: int) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"The plan allows {limit} {metric}; remove one or change the plan.",
+        members={"metric": metric, "limit": limit, "used": used},
     )
 
 

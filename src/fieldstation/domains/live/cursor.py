@@ -19,13 +19,16 @@ class Cursor:
     node_id: str
     indexes: Mapping[str, int] = field(default_factory=dict)
 
-    def moved_to(self, seq: int) -> Self:
-        """Return the cursor behind this node's batch ``seq``."""
-        return type(self)({**self.positions, self.node_id: seq}, node_id=self.node_id)
+    def moved_to(self, node_id: str, seq: int) -> Self:
+        """Return the cursor behind a node's batch ``seq``."""
+        return type(self)({**self.positions, node_id: seq}, node_id=self.node_id)
 
-    def at(self, index: int) -> str:
-        """Return the text of the cursor at one position of this node's newest batch."""
-        return self.text({self.node_id: index})
+    def around(self, node_id: str) -> tuple[str, str]:
+        """Return what stands before and behind the index of a node in this cursor's text."""
+        parts = [f"{n}.{seq}." for n, seq in self.positions.items()]
+        at = list(self.positions).index(node_id)
+        before = "".join(f"{part}-1~" for part in parts[:at])
+        return before + parts[at], "".join(f"~{part}-1" for part in parts[at + 1 :])
 
     def text(self, indexes: Mapping[str, int] | None = None) -> str:
         """Return what a client keeps and sends back as ``since``."""

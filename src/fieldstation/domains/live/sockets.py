@@ -3,8 +3,9 @@ read."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 import structlog
@@ -14,7 +15,9 @@ from fieldstation.core.clock import Clock
 from fieldstation.core.errors import Busy
 from fieldstation.core.settings import LiveSettings
 from fieldstation.domains.identity.schemas import Caller
-from fieldstation.domains.live.hub import Hub, Subscriber
+from fieldstation.domains.live.frames import Frame, gap_frame, wire_form
+from fieldstation.domains.live.hub import Hub
+from fieldstation.domains.live.subscribers import Line, Subscriber
 
 log = structlog.get_logger(__name__)
 
@@ -100,8 +103,9 @@ class Feed:
     subscriber: Subscriber
     sockets: Sockets
     hub: Hub
+    line: Line | None = None
 
-    async def run(self, backlog: AsyncIterator[bytes] | None) -> None:
+    async def run(self, backlog: AsyncIterator[Frame] | None) -> None:
         """Send the backlog, then whatever comes; answer pings; close with a reason."""
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -117,46 +121,63 @@ class Feed:
             self.hub.unsubscribe(self.subscriber)
         await self._close()
 
-    async def _send_forever(self, backlog: AsyncIterator[bytes] | None) -> None:
+    async def _send_forever(self, backlog: AsyncIterator[Frame] | None) -> None:
+        subscriber = self.subscriber
         try:
             if backlog is None:
-                self.hub.subscribe(self.subscriber)
+                self.hub.subscribe(subscriber)
             else:
                 async for frame in backlog:
-                    await self._send(frame)
+                    await self._send([frame])
+            await self._send_queued()
+            subscriber.line = self.line  # from here on the hub writes what comes
             while True:
+                subscriber.changed.clear()
+                if not subscriber.has_more:
+                    await subscriber.changed.wait()
                 await self._send_queued()
-                self.subscriber.changed.clear()
-                if not self.subscriber.frames:
-                    await self.subscriber.changed.wait()
+        except TimeoutError:
+            self.socket.close(code=TRY_AGAIN_LATER, reason="too slow")
         except Busy:
             self.socket.close(code=TRY_AGAIN_LATER, reason="database away")
         except (WebSocketDisconnect, RuntimeError):
             self.socket.close(code=1000, reason="gone")
 
     async def _send_queued(self) -> None:
+        """Send what waits, a few frames at a time, and the gap behind it."""
         subscriber = self.subscriber
-        while subscriber.frames:
-            await self._send(subscriber.frames.popleft())
-        if subscriber.dropped:
-            dropped, subscriber.dropped = subscriber.dropped, 0
-            subscriber.full_since = None
-            gap = {"type": "gap", "dropped": dropped, "cursor": self.hub.cursor.text()}
-            await self._send(msgspec.json.encode(gap))
+        while subscriber.has_more:
+            await self._drained()
+            frames = list(islice(iter(subscriber.take, None), FRAMES_PER_TURN))
+            if not frames:
+                frames = [gap_frame(subscriber.dropped, subscriber.dropped_cursor)]
+                subscriber.dropped = 0
+            await self._send(frames)
 
-    async def _send(self, frame: bytes) -> None:
-        """Send one frame; a client that takes none for too long is closed."""
-        sending = self.websocket.send_text(frame.decode())
-        try:
+    async def _drained(self) -> None:
+        if self.line is not None:
             async with asyncio.timeout(self.sockets.settings.slow_timeout_s):
-                await sending
-        except TimeoutError:
-            self.socket.close(code=TRY_AGAIN_LATER, reason="too slow")
+                await self.line.drained()
+
+    async def _send(self, frames: Sequence[Frame]) -> None:
+        """Send frames; raise ``TimeoutError`` for a client that takes none for too long."""
+        if self.line is None:
+            async with asyncio.timeout(self.sockets.settings.slow_timeout_s):
+                for frame in frames:
+                    await self.websocket.send_text(frame.text.decode())
+        else:
+            await self._drained()
+            if not self.line.is_free:
+                raise WebSocketDisconnect
+            self.line.write(wire_form(frames))
+        self.subscriber.cursor = frames[-1].cursor
 
     async def _receive_forever(self) -> None:
         try:
             while (message := await self.websocket.receive())["type"] == "websocket.receive":
-                answer = reply(message.get("text") or "", self.hub)
+                answer = reply(
+                    message.get("text") or "", cursor=self.hub.position_of(self.subscriber)
+                )
                 if answer is None:
                     self.socket.close(code=POLICY_VIOLATION, reason="unknown message")
                     return
@@ -183,7 +204,7 @@ class Feed:
             log.debug("socket_close_unanswered")
 
 
-def reply(text: str, hub: Hub) -> bytes | None:
+def reply(text: str, *, cursor: str) -> bytes | None:
     """Answer a client's message; None for one that is not understood."""
     if len(text) > INCOMING_CHARACTERS_MAX:
         return None
@@ -192,7 +213,7 @@ def reply(text: str, hub: Hub) -> bytes | None:
     except msgspec.DecodeError:
         return None
     if message.type == "ping":
-        return msgspec.json.encode({"type": "pong", "cursor": hub.cursor.text()})
+        return msgspec.json.encode({"type": "pong", "cursor": cursor})
     return msgspec.json.encode(
-        {"type": "error", "message": 'Send {"type": "ping"}.', "cursor": hub.cursor.text()}
+        {"type": "error", "message": 'Send {"type": "ping"}.', "cursor": cursor}
     )

@@ -2,14 +2,22 @@
 
 import hmac
 from ipaddress import ip_address
+from typing import Annotated
 
+from fastapi import Security
 from starlette.requests import Request
 
 from fieldstation.core.errors import Forbidden
-from fieldstation.domains.identity.access import caller_from_headers
+from fieldstation.domains.identity.access import bearer, caller_from_headers
 
 SYSTEM_SCOPE = "system:admin"
 FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+
+
+async def documented_reader(
+    _documented: Annotated[object, Security(bearer, scopes=[SYSTEM_SCOPE])],
+) -> None:
+    """Say in OpenAPI what a reader from elsewhere needs."""
 
 
 async def may_read_metrics(request: Request) -> None:

@@ -10,6 +10,7 @@ from typing import Protocol
 import psutil
 
 from fieldstation import __version__
+from fieldstation.bus.ports import Bus
 from fieldstation.core.clock import Clock
 from fieldstation.core.errors import Busy
 from fieldstation.core.settings import Settings
@@ -28,6 +29,7 @@ from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.last_values import LastValues
 from fieldstation.domains.telemetry.ports import ReadingStore
 from fieldstation.domains.telemetry.writer import Writer
+from fieldstation.web.rate_sharing import RateSharing
 
 PING_TIMEOUT_S = 3.0
 
@@ -59,6 +61,8 @@ class StationState:
     last_values: LastValues
     sockets: Sockets
     mqtt: MqttDoor | None
+    limits: RateSharing
+    bus: Bus
     started_s: float
     process: psutil.Process = field(default_factory=psutil.Process)
     loop_lag_ms: float = 0.0
@@ -74,15 +78,17 @@ async def health(state: StationState) -> HealthRead:
     database = await database_status(state)
     intake = "ok" if state.intake.has_room("") else "full"
     mqtt = "disabled" if state.mqtt is None else ("ok" if state.mqtt.is_open else "down")
+    bus = "ok" if state.bus.is_connected else "down"
     services = {
         "database": ServiceHealth(status=database, type=state.database.dialect),
         "intake": ServiceHealth(status=intake),
         "mqtt": ServiceHealth(status=mqtt, type="built-in"),
-        "bus": ServiceHealth(status="ok", type="memory"),
+        "rate_limiter": rate_limiter_health(state),
+        "bus": ServiceHealth(status=bus, type=state.bus.kind),
     }
     if database != "ok" or state.draining:
         status = Health.UNHEALTHY
-    elif intake != "ok" or mqtt == "down":
+    elif intake != "ok" or "down" in {mqtt, bus} or not state.limits.shares_as_told:
         status = Health.DEGRADED
     else:
         status = Health.HEALTHY
@@ -94,6 +100,14 @@ async def health(state: StationState) -> HealthRead:
         services=services,
         checks={"database": database, "websocket_clients": len(state.sockets)},
     )
+
+
+def rate_limiter_health(state: StationState) -> ServiceHealth:
+    """Tell where requests are counted: in memory alone while Redis is away."""
+    if not state.settings.limits.enabled:
+        return ServiceHealth(status="disabled")
+    status, kind = state.limits.status
+    return ServiceHealth(status=status, type=kind)
 
 
 async def database_status(state: StationState) -> str:

@@ -7,17 +7,9 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from fieldstation.core.errors import Conflict
+from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.models import Membership, Organization, User
 from fieldstation.domains.identity.schemas.callers import Role
-
-# SQLite names the column, PostgreSQL the constraint, which has the column in its name.
-TAKEN = {
-    "email_key": ("email_taken", "This e-mail address has an account already."),
-    "username_key": ("username_taken", "This username is taken; choose another."),
-    "slug": ("slug_taken", "This slug is taken; choose another."),
-    "membership": ("already_member", "The user is a member already; change the role instead."),
-}
 
 Member = tuple[User, Membership]
 
@@ -39,9 +31,9 @@ async def flush(session: AsyncSession) -> None:
         await session.flush()
     except IntegrityError as error:
         message = str(error.orig)
-        for sign, (code, detail) in TAKEN.items():
+        for sign in errors.TAKEN:
             if sign in message:
-                raise Conflict(detail, code=code) from error
+                raise errors.taken(sign) from error
         raise
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, status
 
+from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import Caller, OwnSession, require
 from fieldstation.domains.identity.schemas.credentials import (
     ApiKeyCreate,
@@ -12,6 +13,7 @@ from fieldstation.domains.identity.schemas.credentials import (
 )
 from fieldstation.domains.identity.service import keys
 from fieldstation.web.dependencies import Db, ReadDb, TheClock
+from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.pagination import Listed, Page
 
 router = APIRouter(prefix="/auth/api-keys", tags=["Authentication"])
@@ -25,7 +27,16 @@ async def list_keys(db: ReadDb, caller: Member, page: Page) -> Listed[ApiKeyRead
     return await keys.list_personal_keys(db, caller, page)
 
 
-@router.post("", summary="Make an API key", status_code=status.HTTP_201_CREATED)
+@router.post(
+    "",
+    summary="Make an API key",
+    status_code=status.HTTP_201_CREATED,
+    responses=refuses(
+        errors.session_required(),
+        errors.missing_scope("devices:write"),
+        errors.too_many("keys", limit=keys.KEYS_PER_SUBJECT_MAX),
+    ),
+)
 async def issue_key(
     form: ApiKeyCreate, db: Db, _own: OwnSession, caller: Member, clock: TheClock
 ) -> ApiKeyIssued:

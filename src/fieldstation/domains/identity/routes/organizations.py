@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, status
 
+from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import (
     Caller,
     OwnSession,
@@ -20,7 +21,10 @@ from fieldstation.domains.identity.schemas.organizations import (
     OrganizationReplace,
 )
 from fieldstation.domains.identity.service import members, organizations
+from fieldstation.domains.identity.service.authenticator import ORGANIZATIONS_PER_USER_MAX
 from fieldstation.web.dependencies import Db, ReadDb, TheClock
+from fieldstation.web.docs.refusals import refuses
+from fieldstation.web.etags import IfMatch, Tagged
 from fieldstation.web.pagination import Listed, Page
 
 router = APIRouter(prefix="/organizations", tags=["Organizations"])
@@ -36,7 +40,16 @@ async def list_organizations(db: ReadDb, account: SignedIn, page: Page) -> Liste
     return await organizations.list_organizations(db, account, page)
 
 
-@router.post("", summary="Make an organization", status_code=status.HTTP_201_CREATED)
+@router.post(
+    "",
+    summary="Make an organization",
+    status_code=status.HTTP_201_CREATED,
+    responses=refuses(
+        errors.session_required(),
+        errors.taken("slug"),
+        errors.too_many("organizations", limit=ORGANIZATIONS_PER_USER_MAX),
+    ),
+)
 async def create_organization(
     form: OrganizationCreate, db: Db, account: OwnSession, clock: TheClock
 ) -> OrganizationRead:
@@ -45,27 +58,40 @@ async def create_organization(
 
 
 @router.get("/{organization_id}", summary="Read an organization")
-async def read_organization(db: ReadDb, caller: Reader) -> OrganizationRead:
+async def read_organization(db: ReadDb, caller: Reader, tagged: Tagged) -> OrganizationRead:
     """Return one of the caller's organizations."""
-    return await organizations.read_organization(db, caller)
+    return tagged(await organizations.read_organization(db, caller))
 
 
-@router.put("/{organization_id}", summary="Rename an organization")
+@router.put(
+    "/{organization_id}",
+    summary="Rename an organization",
+    responses=refuses(errors.taken("slug")),
+)
 async def replace_organization(
-    form: OrganizationReplace, db: Db, caller: Admin, clock: TheClock
+    *,
+    form: OrganizationReplace,
+    db: Db,
+    caller: Admin,
+    clock: TheClock,
+    match: IfMatch,
+    tagged: Tagged,
 ) -> OrganizationRead:
-    """Set name and slug."""
-    return await organizations.replace_organization(db, caller, form, now=clock.now())
+    """Set the organization's name and, if given, its slug."""
+    return tagged(
+        await organizations.replace_organization(db, caller, form, now=clock.now(), match=match)
+    )
 
 
 @router.delete(
     "/{organization_id}",
     summary="Delete an organization",
     status_code=status.HTTP_204_NO_CONTENT,
+    responses=refuses(errors.organization_in_use()),
 )
-async def delete_organization(db: Db, caller: Deleter, clock: TheClock) -> None:
+async def delete_organization(db: Db, caller: Deleter, clock: TheClock, match: IfMatch) -> None:
     """Delete the organization, its memberships and keys; refused while it still owns devices."""
-    await organizations.delete_organization(db, caller, now=clock.now())
+    await organizations.delete_organization(db, caller, now=clock.now(), match=match)
 
 
 @router.get("/{organization_id}/members", summary="List members")
@@ -75,7 +101,14 @@ async def list_members(db: ReadDb, caller: Reader, page: Page) -> Listed[MemberR
 
 
 @router.post(
-    "/{organization_id}/members", summary="Add a member", status_code=status.HTTP_201_CREATED
+    "/{organization_id}/members",
+    summary="Add a member",
+    status_code=status.HTTP_201_CREATED,
+    responses=refuses(
+        errors.role_above_own(),
+        errors.taken("membership"),
+        errors.quota_exceeded("members", limit=5, used=5),
+    ),
 )
 async def add_member(
     form: MemberAdd, db: Db, caller: Admin, clock: TheClock, quota: TheQuota
@@ -84,7 +117,11 @@ async def add_member(
     return await members.add_member(db, caller, form, quota=quota, now=clock.now())
 
 
-@router.put("/{organization_id}/members/{user_id}", summary="Change a member's role")
+@router.put(
+    "/{organization_id}/members/{user_id}",
+    summary="Change a member's role",
+    responses=refuses(errors.role_above_own(), errors.last_owner()),
+)
 async def replace_member(
     user_id: str, form: MemberReplace, db: Db, caller: Admin, clock: TheClock
 ) -> MemberRead:
@@ -96,6 +133,7 @@ async def replace_member(
     "/{organization_id}/members/{user_id}",
     summary="Remove a member",
     status_code=status.HTTP_204_NO_CONTENT,
+    responses=refuses(errors.role_above_own(), errors.last_owner()),
 )
 async def remove_member(user_id: str, db: Db, caller: Reader, clock: TheClock) -> None:
     """Take a member out, or leave; the last owner cannot."""

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Query, Response, status
+from fastapi import APIRouter, Depends, Form, Response, status
 
+from fieldstation.core.rates import RateLimit
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import (
     AnyCaller,
@@ -12,6 +13,7 @@ from fieldstation.domains.identity.access import (
     Peer,
     SignedIn,
     TheDesk,
+    WantsCookie,
     session_cookies_from_here,
 )
 from fieldstation.domains.identity.routes.cookies import clear_cookies, set_cookies
@@ -29,11 +31,14 @@ from fieldstation.domains.identity.schemas.users import (
     RegisterRequest,
 )
 from fieldstation.domains.identity.service import accounts, sessions, tickets
-from fieldstation.web.dependencies import Db, ReadDb, TheClock, TheSettings
+from fieldstation.web.dependencies import Db, ReadDb, TheClock, TheLimits, TheSettings
+from fieldstation.web.docs.refusals import refuses
+from fieldstation.web.rate_limits import limited
 
 router = APIRouter(prefix="/auth", tags=["Authentication"])
 
-WantsCookie = Annotated[bool, Query(description="Also set the session cookies, for a browser.")]
+LOGINS_OF_ONE_ACCOUNT = RateLimit(20, 60)
+"""From wherever they come; guesses that fail also pause the account (FAILED_LOGINS_MAX)."""
 
 
 async def unstored(response: Response) -> None:
@@ -41,7 +46,18 @@ async def unstored(response: Response) -> None:
     response.headers["cache-control"] = "no-store"
 
 
-@router.post("/register", summary="Register an account", status_code=status.HTTP_201_CREATED)
+@router.post(
+    "/register",
+    summary="Register an account",
+    status_code=status.HTTP_201_CREATED,
+    responses=refuses(
+        errors.registration_closed(),
+        errors.taken("email_key"),
+        errors.taken("username_key"),
+        errors.weak_password("is one of the common passwords that are tried first"),
+    ),
+)
+@limited("3/minute")
 async def register(
     form: RegisterRequest, desk: TheDesk, settings: TheSettings, peer: Peer
 ) -> AccountRead:
@@ -53,12 +69,15 @@ async def register(
     "/login",
     summary="Log in",
     dependencies=[Depends(unstored), Depends(session_cookies_from_here)],
+    responses=refuses(errors.bad_login(), errors.foreign_origin(), errors.locked_out(60)),
 )
+@limited("5/minute")
 async def login(
     *,
     form: LoginRequest,
     desk: TheDesk,
     settings: TheSettings,
+    limits: TheLimits,
     peer: Peer,
     response: Response,
     cookie: WantsCookie = False,
@@ -67,6 +86,7 @@ async def login(
 
     An unknown name and a wrong password get the same answer; ten failures lock for a while.
     """
+    limits.demand("login", form.login.casefold(), LOGINS_OF_ONE_ACCOUNT)
     tokens = await sessions.log_in(
         desk, login=form.login, password=form.password.get_secret_value(), peer=peer
     )
@@ -76,10 +96,17 @@ async def login(
 
 
 @router.post(
-    "/token", summary="Log in with OAuth2's password form", dependencies=[Depends(unstored)]
+    "/token",
+    summary="Log in with OAuth2's password form",
+    dependencies=[Depends(unstored)],
+    responses=refuses(errors.bad_login(), errors.locked_out(60)),
 )
-async def token(form: Annotated[TokenForm, Form()], desk: TheDesk, peer: Peer) -> TokensRead:
+@limited("5/minute")
+async def token(
+    form: Annotated[TokenForm, Form()], desk: TheDesk, limits: TheLimits, peer: Peer
+) -> TokensRead:
     """Do the same for OAuth2 clients; `scope` narrows the tokens, also after a refresh."""
+    limits.demand("login", form.username.casefold(), LOGINS_OF_ONE_ACCOUNT)
     return await sessions.log_in(
         desk,
         login=form.username,
@@ -89,7 +116,13 @@ async def token(form: Annotated[TokenForm, Form()], desk: TheDesk, peer: Peer) -
     )
 
 
-@router.post("/refresh", summary="Renew the tokens", dependencies=[Depends(unstored)])
+@router.post(
+    "/refresh",
+    summary="Renew the tokens",
+    dependencies=[Depends(unstored)],
+    responses=refuses(errors.bad_credential()),
+)
+@limited("10/minute")
 async def refresh(
     *,
     desk: TheDesk,
@@ -114,6 +147,7 @@ async def refresh(
 
 
 @router.post("/logout", summary="Log out", status_code=status.HTTP_204_NO_CONTENT)
+@limited("20/minute")
 async def logout(db: Db, account: SignedIn, clock: TheClock, response: Response) -> None:
     """End this session: its refresh token and this access token are refused from now on."""
     await sessions.log_out(db, account, now=clock.now())
@@ -121,6 +155,7 @@ async def logout(db: Db, account: SignedIn, clock: TheClock, response: Response)
 
 
 @router.get("/me", summary="Who am I")
+@limited("60/minute")
 async def me(db: ReadDb, account: SignedIn) -> MeRead:
     """Return the signed-in user with organizations, roles and scopes."""
     return await accounts.me(db, account)
@@ -129,14 +164,21 @@ async def me(db: ReadDb, account: SignedIn) -> MeRead:
 @router.post(
     "/password/change",
     summary="Change the own password",
+    responses=refuses(
+        errors.wrong_password(),
+        errors.session_required(),
+        errors.weak_password("must have at least 10 characters"),
+    ),
     status_code=status.HTTP_204_NO_CONTENT,
 )
+@limited("3/minute")
 async def change_password(form: PasswordChange, account: OwnSession, desk: TheDesk) -> None:
     """Replace the password and end the user's other sessions; this one goes on."""
     await accounts.change_password(desk, account, form)
 
 
 @router.post("/ws-ticket", summary="Get a socket ticket", dependencies=[Depends(unstored)])
+@limited("60/minute")
 async def ws_ticket(
     db: Db, caller: AnyCaller, clock: TheClock, settings: TheSettings
 ) -> TicketRead:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, status
 
+from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import (
     Caller,
     OwnSession,
@@ -24,12 +25,19 @@ from fieldstation.domains.identity.schemas.users import (
 )
 from fieldstation.domains.identity.service import accounts, members
 from fieldstation.web.dependencies import Db, ReadDb, TheClock
+from fieldstation.web.docs.refusals import refuses
+from fieldstation.web.etags import IfMatch, Tagged
 from fieldstation.web.pagination import Listed, Page
+from fieldstation.web.rate_limits import limited
 
 router = APIRouter(prefix="/users", tags=["Users"])
 
 OrganizationReader = Annotated[Caller, Depends(require("org:read"))]
 OrganizationAdmin = Annotated[Caller, Depends(require("org:admin"))]
+NAMES_TAKEN = (errors.taken("email_key"), errors.taken("username_key"))
+CHANGE_REFUSED = refuses(
+    errors.role_above_own(), errors.account_not_managed(), errors.last_owner(), *NAMES_TAKEN
+)
 
 
 @router.get("", summary="List the organization's users")
@@ -41,7 +49,8 @@ async def list_users(
     role: Annotated[Role | None, Query(description="Only this role.")] = None,
     is_active: Annotated[bool | None, Query(description="Only active or inactive ones.")] = None,
     q: Annotated[
-        str | None, Query(max_length=100, description="Part of e-mail, username or name.")
+        str | None,
+        Query(max_length=100, description="Part of e-mail, username or name.", examples=["grace"]),
     ] = None,
 ) -> Listed[UserRead]:
     """Return users in the order in which their accounts were made."""
@@ -49,7 +58,16 @@ async def list_users(
     return await members.list_users(db, caller, page, filters=filters)
 
 
-@router.post("", summary="Make a user", status_code=status.HTTP_201_CREATED)
+@router.post(
+    "",
+    summary="Make a user",
+    status_code=status.HTTP_201_CREATED,
+    responses=refuses(
+        errors.role_above_own(),
+        errors.quota_exceeded("members", limit=5, used=5),
+        *NAMES_TAKEN,
+    ),
+)
 async def create_user(
     form: UserCreate, caller: OrganizationAdmin, desk: TheDesk, quota: TheQuota
 ) -> UserCreated:
@@ -58,12 +76,17 @@ async def create_user(
 
 
 @router.get("/me", summary="Who am I")
+@limited("60/minute")
 async def read_me(db: ReadDb, account: SignedIn) -> MeRead:
     """Return the signed-in user with organizations, roles and scopes."""
     return await accounts.me(db, account)
 
 
-@router.patch("/me", summary="Change the own profile")
+@router.patch(
+    "/me",
+    summary="Change the own profile",
+    responses=refuses(errors.session_required(), *NAMES_TAKEN),
+)
 async def update_me(form: ProfileUpdate, db: Db, account: OwnSession, clock: TheClock) -> MeRead:
     """Change one's e-mail address, username or name."""
     changes = form.model_dump(exclude_unset=True)
@@ -71,29 +94,51 @@ async def update_me(form: ProfileUpdate, db: Db, account: OwnSession, clock: The
 
 
 @router.get("/{user_id}", summary="Read a user")
-async def read_user(user_id: str, db: ReadDb, caller: OrganizationReader) -> UserRead:
+async def read_user(
+    user_id: str, db: ReadDb, caller: OrganizationReader, tagged: Tagged
+) -> UserRead:
     """Return one user of the organization."""
-    return await members.read_user(db, caller, user_id)
+    return tagged(await members.read_user(db, caller, user_id))
 
 
-@router.put("/{user_id}", summary="Replace a user")
+@router.put("/{user_id}", summary="Replace a user", responses=CHANGE_REFUSED)
 async def replace_user(
-    user_id: str, form: UserReplace, caller: OrganizationAdmin, desk: TheDesk
+    *,
+    user_id: str,
+    form: UserReplace,
+    caller: OrganizationAdmin,
+    desk: TheDesk,
+    match: IfMatch,
+    tagged: Tagged,
 ) -> UserRead:
     """Set everything about a user; only the role, unless this organization manages the account."""
-    return await members.update_user(desk, caller, user_id, form.model_dump())
+    changes = form.model_dump()
+    return tagged(await members.update_user(desk, caller, user_id, changes, match=match))
 
 
-@router.patch("/{user_id}", summary="Change a user")
+@router.patch("/{user_id}", summary="Change a user", responses=CHANGE_REFUSED)
 async def update_user(
-    user_id: str, form: UserUpdate, caller: OrganizationAdmin, desk: TheDesk
+    *,
+    user_id: str,
+    form: UserUpdate,
+    caller: OrganizationAdmin,
+    desk: TheDesk,
+    match: IfMatch,
+    tagged: Tagged,
 ) -> UserRead:
     """Change what is given; only the role, unless this organization manages the account."""
     changes = form.model_dump(exclude_unset=True)
-    return await members.update_user(desk, caller, user_id, changes)
+    return tagged(await members.update_user(desk, caller, user_id, changes, match=match))
 
 
-@router.delete("/{user_id}", summary="Remove a user", status_code=status.HTTP_204_NO_CONTENT)
-async def remove_user(user_id: str, db: Db, caller: OrganizationAdmin, clock: TheClock) -> None:
+@router.delete(
+    "/{user_id}",
+    summary="Remove a user",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=refuses(errors.role_above_own(), errors.last_owner()),
+)
+async def remove_user(
+    user_id: str, db: Db, caller: OrganizationAdmin, clock: TheClock, match: IfMatch
+) -> None:
     """End the user's membership; their tokens and keys stop working here at once."""
-    await members.remove_member(db, caller, user_id, now=clock.now())
+    await members.remove_member(db, caller, user_id, now=clock.now(), match=match)

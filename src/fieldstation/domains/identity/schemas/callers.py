@@ -63,6 +63,7 @@ OWNER_SCOPES = ADMIN_SCOPES | {"org:delete"}
 SYSTEM_SCOPE = "system:admin"
 USER_SCOPES = OWNER_SCOPES | {SYSTEM_SCOPE}
 DEVICE_SCOPES = frozenset({"device"})
+CHANGED = "changed:"
 
 ROLE_SCOPES: Mapping[Role, frozenset[str]] = MappingProxyType(
     {
@@ -160,5 +161,10 @@ def membership_subject(user_id: str, organization_id: str) -> str:
 
 
 def changed_subject(entity_id: str) -> str:
-    """Name facts about a user or organization that principals remember; a change ends no caller."""
-    return f"changed:{entity_id}"
+    """Name facts about a user, organization or device that nodes remember; this ends no caller."""
+    return f"{CHANGED}{entity_id}"
+
+
+def changed_entity(subject: str) -> str | None:
+    """Return whose facts changed; None when the subject is one that ends."""
+    return subject.removeprefix(CHANGED) if subject.startswith(CHANGED) else None

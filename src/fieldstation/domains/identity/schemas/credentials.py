@@ -1,7 +1,7 @@
 """The API's shapes of logins, tokens, keys and tickets."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AwareDatetime,
@@ -12,16 +12,13 @@ from pydantic import (
     model_validator,
 )
 
+from fieldstation.web.docs.examples import examples
+
 PASSWORD_CHARACTERS_MAX = 256
 API_KEY_SCOPES_MAX = 50
 LOGIN_CHARACTERS_MAX = 254
 TOKEN_CHARACTERS_MAX = 200
 PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
-
-
-def examples(*bodies: dict[str, Any]) -> dict[str, Any]:
-    """Return the part of a JSON schema that shows example bodies."""
-    return {"examples": list(bodies)}
 
 
 class Input(BaseModel):
@@ -52,9 +49,9 @@ class LoginRequest(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"email": "ada@example.org", "password": "barefoot-otter-41-lamp"},
-            {"username": "ada", "password": "barefoot-otter-41-lamp"},
-            {"username": "ada@example.org", "password": "barefoot-otter-41-lamp"},
+            by_email={"email": "ada@example.org", "password": "barefoot-otter-41-lamp"},
+            by_username={"username": "ada", "password": "barefoot-otter-41-lamp"},
+            email_as_username={"username": "ada@example.org", "password": "barefoot-otter-41-lamp"},
         ),
     )
 
@@ -94,9 +91,13 @@ class TokenForm(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"grant_type": "password", "username": "ada", "password": "barefoot-otter-41-lamp"},
-            {"username": "ada@example.org", "password": "barefoot-otter-41-lamp"},
-            {
+            by_username={
+                "grant_type": "password",
+                "username": "ada",
+                "password": "barefoot-otter-41-lamp",
+            },
+            by_email={"username": "ada@example.org", "password": "barefoot-otter-41-lamp"},
+            narrowed={
                 "username": "ada",
                 "password": "barefoot-otter-41-lamp",
                 "scope": "devices:read telemetry:read",
@@ -137,9 +138,9 @@ class RefreshRequest(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"refresh_token": "8yXw3mJv2bqf0C7o1rS4tUuVwXyZ0123456789abcde"},
-            {"refresh_token": None},
-            {},
+            with_the_token={"refresh_token": "8yXw3mJv2bqf0C7o1rS4tUuVwXyZ0123456789abcde"},
+            from_the_cookie={"refresh_token": None},
+            empty={},
         ),
     )
 
@@ -178,12 +179,18 @@ class PasswordChange(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {
+            words={
                 "current_password": "barefoot-otter-41-lamp",
                 "new_password": "seven-quiet-anvils-drift",
             },
-            {"current_password": "seven-quiet-anvils-drift", "new_password": "K9!vulcan-tarn-pod"},
-            {"current_password": "K9!vulcan-tarn-pod", "new_password": "rain over the north shed"},
+            signs={
+                "current_password": "seven-quiet-anvils-drift",
+                "new_password": "K9!vulcan-tarn-pod",
+            },
+            a_sentence={
+                "current_password": "K9!vulcan-tarn-pod",
+                "new_password": "rain over the north shed",
+            },
         ),
     )
 
@@ -210,13 +217,13 @@ class ApiKeyCreate(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"name": "Node-RED", "scopes": ["telemetry:read", "telemetry:write"]},
-            {
+            for_node_red={"name": "Node-RED", "scopes": ["telemetry:read", "telemetry:write"]},
+            with_an_end={
                 "name": "nightly report",
                 "scopes": ["devices:read", "telemetry:read"],
                 "expires_at": "2027-01-01T00:00:00Z",
             },
-            {"name": "dashboard", "scopes": ["devices:read"], "expires_at": None},
+            without_an_end={"name": "dashboard", "scopes": ["devices:read"], "expires_at": None},
         ),
     )
 

@@ -11,8 +11,8 @@ from fieldstation.domains.identity.schemas.credentials import (
     PRINTABLE_PATTERN,
     Input,
     Output,
-    examples,
 )
+from fieldstation.web.docs.examples import examples
 
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$"
 
@@ -42,9 +42,9 @@ class OrganizationCreate(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"name": "Harbour weather"},
-            {"name": "Harbour weather", "slug": "harbour"},
-            {"name": "Robotics club", "slug": None},
+            only_a_name={"name": "Harbour weather"},
+            with_a_slug={"name": "Harbour weather", "slug": "harbour"},
+            slug_made_up={"name": "Robotics club", "slug": None},
         ),
     )
 
@@ -58,9 +58,9 @@ class OrganizationReplace(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"name": "Harbour weather"},
-            {"name": "Harbour & coast weather", "slug": "harbour-coast"},
-            {"name": "Robotics club", "slug": "robotics"},
+            new_name={"name": "Harbour weather"},
+            new_name_and_slug={"name": "Harbour & coast weather", "slug": "harbour-coast"},
+            another_slug={"name": "Robotics club", "slug": "robotics"},
         ),
     )
 
@@ -90,9 +90,9 @@ class MemberAdd(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"email": "grace@example.org", "role": "operator"},
-            {"user_id": "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a01", "role": "viewer"},
-            {"email": "mary@example.org", "role": "admin"},
+            by_email={"email": "grace@example.org", "role": "operator"},
+            by_id={"user_id": "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a01", "role": "viewer"},
+            an_administrator={"email": "mary@example.org", "role": "admin"},
         ),
     )
 
@@ -122,7 +122,11 @@ class MemberReplace(Input):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra=examples({"role": "operator"}, {"role": "admin"}, {"role": "viewer"}),
+        json_schema_extra=examples(
+            operator={"role": "operator"},
+            administrator={"role": "admin"},
+            viewer={"role": "viewer"},
+        ),
     )
 
     role: Role = Field(description="Role, at most your own.", examples=["admin"])

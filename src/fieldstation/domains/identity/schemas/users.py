@@ -1,7 +1,7 @@
 """The API's shapes of users and of the caller's own account."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -12,8 +12,8 @@ from fieldstation.domains.identity.schemas.credentials import (
     GivenPassword,
     Input,
     Output,
-    examples,
 )
+from fieldstation.web.docs.examples import examples
 
 EMAIL_CHARACTERS_MAX = 240
 PUBLIC_LABEL = ".example"
@@ -74,14 +74,14 @@ class RegisterRequest(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"email": "ada@example.org", "password": "barefoot-otter-41-lamp"},
-            {
+            only_what_is_needed={"email": "ada@example.org", "password": "barefoot-otter-41-lamp"},
+            with_names={
                 "email": "ada@example.org",
                 "username": "ada",
                 "full_name": "Ada Lovelace",
                 "password": "barefoot-otter-41-lamp",
             },
-            {
+            own_organization={
                 "email": "grace@example.org",
                 "password": "seven-quiet-anvils-drift",
                 "organization_name": "Harbour weather",
@@ -109,14 +109,14 @@ class UserCreate(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"email": "grace@example.org", "role": "operator"},
-            {
+            password_made_up={"email": "grace@example.org", "role": "operator"},
+            with_names={
                 "email": "grace@example.org",
                 "role": "viewer",
                 "username": "grace",
                 "full_name": "Grace Hopper",
             },
-            {
+            with_a_password={
                 "email": "mary@example.org",
                 "role": "admin",
                 "password": "seven-quiet-anvils-drift",
@@ -141,15 +141,15 @@ class UserReplace(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"email": "grace@example.org", "role": "operator"},
-            {
+            only_what_is_needed={"email": "grace@example.org", "role": "operator"},
+            with_names={
                 "email": "grace@example.org",
                 "role": "admin",
                 "username": "grace",
                 "full_name": "Grace Hopper",
                 "is_active": True,
             },
-            {"email": "grace@example.org", "role": "viewer", "is_active": False},
+            switched_off={"email": "grace@example.org", "role": "viewer", "is_active": False},
         ),
     )
 
@@ -172,7 +172,9 @@ class UserUpdate(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"role": "admin"}, {"is_active": False}, {"password": "seven-quiet-anvils-drift"}
+            new_role={"role": "admin"},
+            switched_off={"is_active": False},
+            new_password={"password": "seven-quiet-anvils-drift"},
         ),
     )
 
@@ -203,7 +205,9 @@ class ProfileUpdate(Input):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra=examples(
-            {"full_name": "Ada King"}, {"username": "ada.king"}, {"email": "ada@example.net"}
+            new_name={"full_name": "Ada King"},
+            new_username={"username": "ada.king"},
+            new_email={"email": "ada@example.net"},
         ),
     )
 
@@ -219,6 +223,8 @@ class ProfileUpdate(Input):
 
 class AccountRead(Output):
     """A user's account."""
+
+    etag_ignores: ClassVar[frozenset[str]] = frozenset({"last_login_at", "password"})
 
     id: str = Field(description="The user's id.", examples=["0198c0de-7a3b-7c11-9b51-3f5a6f2f6a01"])
     email: str = Field(description="E-mail address.", examples=["ada@example.org"])

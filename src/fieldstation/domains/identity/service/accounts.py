@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from fieldstation.core.clock import Clock
-from fieldstation.core.errors import Forbidden, Invalid
+from fieldstation.core.errors import Invalid
 from fieldstation.core.ids import new_id
 from fieldstation.db.database import Database, Session
 from fieldstation.domains.audit.schemas import STATION, Actor, Change
@@ -59,10 +59,7 @@ async def register(
     Raises ``Forbidden`` when registration is not open, ``Conflict`` for a taken name, ``Invalid``.
     """
     if registration != "open":
-        raise Forbidden(
-            "Registration is not open here; ask an administrator for an account.",
-            code="registration_closed",
-        )
+        raise errors.registration_closed()
     password = form.password.get_secret_value()
     check_new_password(password, form.email, form.username)
     password_hash = await desk.passwords.hash(password)
@@ -209,21 +206,17 @@ async def change_password(desk: Desk, account: Account, form: PasswordChange) ->
     verdict = await desk.passwords.verify(form.current_password.get_secret_value(), old_hash)
     if not verdict.matches:
         await record_failure(desk, user.id)
-        raise wrong_password()
+        raise errors.wrong_password()
     new_hash = await desk.passwords.hash(new_password)
     async with desk.database.transaction() as session:
         now = desk.clock.now()
         locked = await people.locked_user(session, account.user_id)
         if locked is None or locked.password_hash != old_hash:
-            raise wrong_password()
+            raise errors.wrong_password()
         await replace_password(
             session, locked, new_hash, now=now, keep_family=account.principal.family_id
         )
         record_password(session, locked, actor=account.actor, now=now)
-
-
-def wrong_password() -> Forbidden:
-    return Forbidden("The current password is not right.", code="wrong_password")
 
 
 async def own_user(session: Session, account: Account) -> User:

@@ -43,18 +43,19 @@ async def issue_key(
     now: datetime,
     scopes: Sequence[str] = tuple(DEVICE_SCOPES),
     expires_at: datetime | None = None,
+    secret: str | None = None,
 ) -> tuple[ApiKeyRead, str]:
     """Return the new key and its secret, which nobody can read again.
 
-    ``subject_id`` is the user's or device's id. Raises ``Conflict`` at 25 live keys, ``Invalid``
-    for a past expiry.
+    ``subject_id`` is the user's or device's id; a ``secret`` is generated unless given.
+    Raises ``Conflict`` at 25 live keys, ``Invalid`` for a past expiry.
     """
     if expires_at is not None and expires_at <= now:
         raise Invalid("expires_at: must be in the future.", code="expired")
     existing = await queries.live_keys(session, organization_id, subject_id=subject_id)
     if len(existing) >= KEYS_PER_SUBJECT_MAX:
         raise errors.too_many("keys", limit=KEYS_PER_SUBJECT_MAX)
-    secret = PREFIXES[kind] + new_secret()
+    secret = secret or PREFIXES[kind] + new_secret()
     key = ApiKey(
         id=new_id(),
         kind=kind,

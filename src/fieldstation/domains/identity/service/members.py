@@ -44,6 +44,7 @@ from fieldstation.domains.identity.service.revocations import (
     revoke_families,
     revoke_membership,
 )
+from fieldstation.web.etags import ANY, Expected
 from fieldstation.web.pagination import Listed, PageRequest, cut_page
 
 
@@ -113,7 +114,7 @@ async def create_user(desk: Desk, caller: Caller, form: UserCreate, *, quota: Qu
 
 
 async def update_user(
-    desk: Desk, caller: Caller, user_id: str, changes: dict[str, Any]
+    desk: Desk, caller: Caller, user_id: str, changes: dict[str, Any], *, match: Expected = ANY
 ) -> UserRead:
     """Change a member's role and, of an account that the organization manages, everything else.
 
@@ -128,6 +129,7 @@ async def update_user(
         now = desk.clock.now()
         await people.locked_user(session, user_id)
         user, membership = await member_of(session, caller, user_id)
+        match.demand(user_read(user, membership))
         refuse_above(caller, Role(membership.role))
         if password_hash is not None or profile_changes(user, changes):
             refuse_unmanaged(caller, user)
@@ -176,7 +178,9 @@ async def replace_member(
     return member_read(user, membership)
 
 
-async def remove_member(session: Session, caller: Caller, user_id: str, *, now: datetime) -> None:
+async def remove_member(
+    session: Session, caller: Caller, user_id: str, *, now: datetime, match: Expected = ANY
+) -> None:
     """Take a user out of the organization; members may take themselves out.
 
     Their keys for this organization end with it. Raises ``NotFound``, ``Forbidden``, ``Conflict``
@@ -185,7 +189,8 @@ async def remove_member(session: Session, caller: Caller, user_id: str, *, now: 
     leaving = caller.full and user_id == caller.user_id
     if not leaving and "org:admin" not in caller.scopes:
         raise errors.missing_scope("org:admin")
-    _, membership = await member_of(session, caller, user_id)
+    user, membership = await member_of(session, caller, user_id)
+    match.demand(user_read(user, membership))
     role = Role(membership.role)
     refuse_above(caller, role)
     if role is Role.OWNER:

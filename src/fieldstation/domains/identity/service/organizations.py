@@ -6,7 +6,6 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 
-from fieldstation.core.errors import Conflict
 from fieldstation.core.ids import new_id
 from fieldstation.db.database import Session
 from fieldstation.domains.audit.schemas import STATION, Actor, Change
@@ -24,6 +23,7 @@ from fieldstation.domains.identity.service.authenticator import (
     ORGANIZATIONS_PER_USER_MAX,
 )
 from fieldstation.domains.identity.service.revocations import note_change, revoke
+from fieldstation.web.etags import ANY, Expected
 from fieldstation.web.pagination import Listed, PageRequest, cut_page
 
 SLUG_CHARACTERS_MAX = 63
@@ -84,10 +84,17 @@ async def read_organization(session: Session, caller: Caller) -> OrganizationRea
 
 
 async def replace_organization(
-    session: Session, caller: Caller, form: OrganizationReplace, *, now: datetime
+    session: Session,
+    caller: Caller,
+    form: OrganizationReplace,
+    *,
+    now: datetime,
+    match: Expected = ANY,
 ) -> OrganizationRead:
     """Rename the organization. Raises ``Conflict`` when the slug is taken."""
+    await people.lock_organization(session, caller.organization_id)
     row = await own_organization(session, caller)
+    match.demand(OrganizationRead.model_validate(row))
     before = {"name": row.name, "slug": row.slug}
     after = {"name": form.name, "slug": form.slug or row.slug}
     if before != after:
@@ -104,17 +111,18 @@ async def replace_organization(
     return OrganizationRead.model_validate(row)
 
 
-async def delete_organization(session: Session, caller: Caller, *, now: datetime) -> None:
+async def delete_organization(
+    session: Session, caller: Caller, *, now: datetime, match: Expected = ANY
+) -> None:
     """Remove the organization with its memberships and keys; its users stay.
 
     Raises ``Conflict`` while something of another domain still belongs to it.
     """
+    await people.lock_organization(session, caller.organization_id)
     row = await own_organization(session, caller)
+    match.demand(OrganizationRead.model_validate(row))
     if not await people.delete_row(session, row):
-        raise Conflict(
-            "The organization still owns devices or other things; delete them first.",
-            code="organization_in_use",
-        )
+        raise errors.organization_in_use()
     revoke(session, row.id, now=now)
     record(
         session,

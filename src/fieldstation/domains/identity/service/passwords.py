@@ -13,7 +13,8 @@ from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 from pwdlib.hashers.bcrypt import BcryptHasher
 
-from fieldstation.core.errors import Busy, Invalid
+from fieldstation.core.errors import Busy
+from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.ports import PasswordHasher
 
 PASSWORD_CHARACTERS_MIN = 10
@@ -114,20 +115,12 @@ def check_new_password(password: str, *own_names: str | None) -> None:
     Raises ``Invalid`` when it is short, common or the user's own name.
     """
     if len(password) < PASSWORD_CHARACTERS_MIN:
-        raise refused(f"must have at least {PASSWORD_CHARACTERS_MIN} characters")
+        raise errors.weak_password(f"must have at least {PASSWORD_CHARACTERS_MIN} characters")
     folded = password.casefold()
     if any(name is not None and folded == name.casefold() for name in own_names):
-        raise refused("must not be the e-mail address or the username")
+        raise errors.weak_password("must not be the e-mail address or the username")
     if any(form in common_passwords() for form in base_forms(folded)):
-        raise refused("is one of the common passwords that are tried first")
-
-
-def refused(reason: str) -> Invalid:
-    return Invalid(
-        f"password: {reason}.",
-        code="weak_password",
-        errors=[{"loc": ["body", "password"], "msg": reason, "type": "weak_password"}],
-    )
+        raise errors.weak_password("is one of the common passwords that are tried first")
 
 
 def base_forms(folded: str) -> set[str]:
