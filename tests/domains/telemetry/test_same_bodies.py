@@ -85,6 +85,10 @@ def is_described(reading: dict[str, Any]) -> bool:
 @example({"reading_type": "soil", "value": 10**400})
 @example({"sensor_type": "soil", "value": True, "timestamp": True})
 @example({"sensor_type": "İ" * 26, "value": "1"})
+@example({"sensor_type": "", "reading_type": "soil", "value": 0})
+@example({"sensor_type": "soil", "reading_type": " ", "value": 0})
+@example({"sensor_type": "soil", "reading_type": "x" * 51, "value": 0})
+@example({"sensor_type": None, "reading_type": "soil", "value": 0})
 def test_a_described_reading_is_one_that_is_decoded(reading: dict[str, Any]) -> None:
     assert is_described(reading) == is_decoded(reading)
 

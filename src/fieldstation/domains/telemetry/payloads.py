@@ -263,12 +263,13 @@ def check_time(ts_us: int | None, now_us: int) -> Rejection | None:
 
 
 def check_labels(reading: Incoming) -> Rejection | None:
-    """Refuse names and labels over their length, or a reading without a type."""
-    sensor_type = reading.sensor_type or reading.reading_type
-    if not sensor_type or not sensor_type.strip():
+    """Refuse names and labels over their length, or a reading without a type; of two types both
+    have to be fit."""
+    types = [name for name in (reading.sensor_type, reading.reading_type) if name is not None]
+    if not types or not all(map(str.strip, types)):
         return Rejection(0, "sensor_type_missing", "sensor_type: every reading needs one.")
     for name, text, most in (
-        ("sensor_type", sensor_type.strip().lower(), SENSOR_TYPE_CHARACTERS_MAX),
+        *(("sensor_type", name.strip().lower(), SENSOR_TYPE_CHARACTERS_MAX) for name in types),
         ("sensor_id", reading.sensor_id or "", SENSOR_ID_CHARACTERS_MAX),
         ("unit", reading.unit or "", LABEL_CHARACTERS_MAX),
         ("origin", reading.origin or "", LABEL_CHARACTERS_MAX),
