@@ -39,6 +39,7 @@ class StationProcess:
             **{k: v for k, v in os.environ.items() if not k.startswith(not_passed_on(measured))},
             "DATA_DIR": str(data_dir),
             "LOG_LEVEL": "INFO",
+            **({} if is_production(environment) else {"PASSWORD_MEMORY_KIB": "64"}),
             "RATE_LIMIT_FACTOR": "100000",  # everything that tests do comes from one address
             **({} if database_url is None else {"DATABASE_URL": database_url}),
             **(environment or {}),
@@ -111,6 +112,11 @@ class StationProcess:
         with process.stdout:
             for line in process.stdout:
                 lines.append(line)  # noqa: PERF402 - each is looked at as it comes
+
+
+def is_production(environment: Mapping[str, str] | None) -> bool:
+    """Tell whether passwords have to be as dear as they are in service."""
+    return environment is not None and environment.get("ENVIRONMENT") == "production"
 
 
 def not_passed_on(measured: bool) -> tuple[str, ...]:

@@ -119,7 +119,7 @@ class Runtime:
         self.database = Database(create_engines(url, settings.database), self.bus.publish)
         self.key_ring = load_key_ring(settings)
         self.authenticator = Authenticator(self.database, clock, settings.auth, self.key_ring)
-        self.passwords = Passwords(station_hasher())
+        self.passwords = Passwords(station_hasher(memory_kib=settings.auth.password_memory_kib))
         self.quota = UnlimitedQuota()
         self.last_seen = LastSeen(self.database, clock)
         self.idempotency = IdempotencyKeys(self.database, clock)

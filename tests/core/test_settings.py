@@ -50,6 +50,7 @@ OTHERS: dict[str, str] = {
     "auth.secret_key": SECRET,
     "auth.previous_secret_keys": SECRET,
     "auth.registration": "closed",
+    "auth.password_memory_kib": "64",
     "telemetry.queue_readings_max": "700",
     "mqtt.enabled": "false",
     "mqtt.host": "192.0.2.1",
@@ -163,6 +164,12 @@ def test_production_refuses_a_missing_or_weak_secret(secret: str) -> None:
     with pytest.raises(SettingsError, match="SECRET_KEY must have at least 32") as refused:
         read_settings(production(SECRET_KEY=secret))
     assert not secret or secret not in str(refused.value)
+
+
+def test_production_refuses_passwords_that_are_cheap_to_guess() -> None:
+    with pytest.raises(SettingsError, match="PASSWORD_MEMORY_KIB"):
+        read_settings(production(PASSWORD_MEMORY_KIB="19455"))
+    read_settings(production(PASSWORD_MEMORY_KIB="19456"))
 
 
 def test_production_refuses_origins_without_a_name() -> None:

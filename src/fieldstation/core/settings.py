@@ -26,6 +26,7 @@ from pydantic.fields import FieldInfo
 from fieldstation.core.rates import RateLimit, parse_rate
 
 SECRET_CHARACTERS_MIN = 32
+PASSWORD_MEMORY_KIB_MIN = 19 * 1024  # OWASP's floor for argon2id with two passes
 
 
 class SettingsError(ValueError):
@@ -138,6 +139,7 @@ class AuthSettings(Section):
     access_token_expire_minutes: int = setting(30, "ACCESS_TOKEN_EXPIRE_MINUTES", ge=1, le=1440)
     refresh_token_expire_days: int = setting(30, "REFRESH_TOKEN_EXPIRE_DAYS", ge=1, le=365)
     registration: Literal["open", "invite", "closed"] | None = setting(None, "REGISTRATION")
+    password_memory_kib: int = setting(32 * 1024, "PASSWORD_MEMORY_KIB", ge=8, le=1024 * 1024)
     failed_logins_max: int = setting(10, "FAILED_LOGINS_MAX", ge=1)
     ticket_expire_s: int = setting(30, "WS_TICKET_EXPIRE_S", ge=5, le=300)
 
@@ -206,6 +208,10 @@ class Settings(Section):
             raise ValueError(
                 f"SECRET_KEY must have at least {SECRET_CHARACTERS_MIN} characters in production; "
                 "make one with: python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+            )
+        if self.auth.password_memory_kib < PASSWORD_MEMORY_KIB_MIN:
+            raise ValueError(
+                f"PASSWORD_MEMORY_KIB must be at least {PASSWORD_MEMORY_KIB_MIN} in production"
             )
         if "*" in self.http.allowed_origins:
             raise ValueError("CORS_ORIGINS must name its origins in production, not *")

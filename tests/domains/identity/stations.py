@@ -56,7 +56,7 @@ class CountingHasher:
     HOLD_S_MAX = 10.0
 
     def __init__(self) -> None:
-        self.hasher = station_hasher(memory_kib=8, passes=1)
+        self.hasher = station_hasher(memory_kib=8)
         self.hashed = 0
         self.verified = 0
         self.held_password: str | None = None

@@ -4,8 +4,8 @@ import anyio
 import pytest
 
 from fieldstation.core.errors import Busy, Invalid
+from fieldstation.core.settings import AuthSettings
 from fieldstation.domains.identity.service.passwords import (
-    ARGON2_MEMORY_KIB,
     Passwords,
     check_new_password,
     common_passwords,
@@ -54,14 +54,15 @@ def test_list_of_common_passwords_is_bundled() -> None:
 
 
 def test_hashes_are_argon2id_with_the_documented_cost() -> None:
-    stored = station_hasher().hash(PASSWORD)
-    assert stored.startswith(f"$argon2id$v=19$m={ARGON2_MEMORY_KIB},t=2,p=1$")
+    memory_kib = AuthSettings().password_memory_kib
+    stored = station_hasher(memory_kib=memory_kib).hash(PASSWORD)
+    assert stored.startswith("$argon2id$v=19$m=32768,t=2,p=1$")
 
 
 @pytest.mark.anyio
 async def test_hash_with_other_parameters_is_replaced_on_the_way() -> None:
-    stored = station_hasher(memory_kib=16, passes=1).hash(PASSWORD)
-    passwords = Passwords(station_hasher(memory_kib=8, passes=1))
+    stored = station_hasher(memory_kib=16).hash(PASSWORD)
+    passwords = Passwords(station_hasher(memory_kib=8))
     verdict = await passwords.verify(PASSWORD, stored)
     assert verdict.matches
     assert verdict.replacement is not None

@@ -18,10 +18,7 @@ from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.ports import PasswordHasher
 
 PASSWORD_CHARACTERS_MIN = 10
-# About 50 ms on one core of a small server; OWASP's floor is 19 MiB with two passes.
-ARGON2_MEMORY_KIB = 32 * 1024
 ARGON2_PASSES = 2
-ARGON2_LANES = 1
 PASSWORDS_HASHING_MAX = 2
 PASSWORDS_WAITING_MAX = 50
 BCRYPT_BYTES_MAX = 72
@@ -41,14 +38,12 @@ class OldBcryptHasher(BcryptHasher):
         return super().verify(encoded[:BCRYPT_BYTES_MAX], hash)
 
 
-def station_hasher(
-    *,
-    memory_kib: int = ARGON2_MEMORY_KIB,
-    passes: int = ARGON2_PASSES,
-    lanes: int = ARGON2_LANES,
-) -> PasswordHasher:
-    """Return argon2id for new hashes, with bcrypt still read and replaced at login."""
-    argon2 = Argon2Hasher(time_cost=passes, memory_cost=memory_kib, parallelism=lanes)
+def station_hasher(*, memory_kib: int) -> PasswordHasher:
+    """Return argon2id for new hashes, with bcrypt still read and replaced at login.
+
+    32 MiB take about 50 ms on one core of a small server.
+    """
+    argon2 = Argon2Hasher(time_cost=ARGON2_PASSES, memory_cost=memory_kib, parallelism=1)
     return PasswordHash((argon2, OldBcryptHasher()))
 
 
@@ -68,12 +63,12 @@ class Passwords:
 
     def __init__(
         self,
-        hasher: PasswordHasher | None = None,
+        hasher: PasswordHasher,
         *,
         passwords_hashing_max: int = PASSWORDS_HASHING_MAX,
         passwords_waiting_max: int = PASSWORDS_WAITING_MAX,
     ) -> None:
-        self._hasher = hasher or station_hasher()
+        self._hasher = hasher
         self._nobodys_hash = self._hasher.hash("nobody has this password")
         self._limiter = anyio.CapacityLimiter(passwords_hashing_max)
         self._inside_max = passwords_hashing_max + passwords_waiting_max

@@ -32,6 +32,7 @@ from fieldstation.domains.telemetry.store.sqlite_connections import (
     connect_writer,
     drive,
     naming_errors,
+    one_statement,
     transaction,
 )
 from fieldstation.domains.telemetry.store.stepped import SteppedStore
@@ -171,7 +172,8 @@ class SqliteReadingStore(SteppedStore):
             now_us=self._clock.now_us(),
             recent=self._recent,
         )
-        with transaction(self._writing()):
+        committing = transaction if batch.refusals else one_statement
+        with committing(self._writing()):
             done = drive(self._writing(), steps)
         if len(done.kept):
             self._recent.add(done.kept, done.entry_id)

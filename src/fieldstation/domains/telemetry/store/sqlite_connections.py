@@ -70,12 +70,8 @@ def connect_reader(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Generator[None, None, None]:
-    """Commit what the block wrote, or nothing of it.
-
-    Also recovers from a rollback that failed earlier.
-    """
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
+    """Commit what the block wrote, or nothing of it."""
+    undo_leftover(connection)
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -83,6 +79,23 @@ def transaction(connection: sqlite3.Connection) -> Generator[None, None, None]:
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+@contextmanager
+def one_statement(connection: sqlite3.Connection) -> Generator[None, None, None]:
+    """Let the block's only statement that writes be its own transaction.
+
+    The interpreter is given away three times instead of nine, and beside a busy event loop each
+    time has to be waited for.
+    """
+    undo_leftover(connection)
+    yield
+
+
+def undo_leftover(connection: sqlite3.Connection) -> None:
+    """Recover from a rollback that failed earlier."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 @contextmanager
@@ -138,11 +151,12 @@ def _insert(connection: sqlite3.Connection, step: Insert, start: int, end: int) 
 
     The few texts stay prepared.
     """
-    size = max(ROWS_PER_STATEMENT_MIN, 1 << (end - start - 1).bit_length())
+    count = end - start
+    size = 1 if count == 1 else max(ROWS_PER_STATEMENT_MIN, 1 << (count - 1).bit_length())
     width = len(step.names)
     flat: list[object] = [None] * (size * width)
     for at, column in enumerate(step.columns):
-        flat[at : (end - start) * width : width] = column[start:end]
+        flat[at : count * width : width] = column[start:end]
     text = insert_text(step.table.name, step.names, rows=size, on_conflict=step.on_conflict)
     connection.execute(text, flat)
 
