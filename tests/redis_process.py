@@ -41,6 +41,14 @@ class RedisProcess:
             self._process.wait()
             self._process = None
 
+    def keys(self, pattern: str) -> list[str]:
+        """Return the names of what is stored."""
+        program = shutil.which("redis-cli")
+        if program is None:
+            missing_service("redis-cli is not installed")
+        command = [program, "-p", str(self.port), "--raw", "keys", pattern]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
     def _answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:

@@ -49,6 +49,7 @@ def create_app(runtime: Runtime) -> ASGIApp:
         version=__version__,
         openapi_url=None,
         generate_unique_id_function=operation_id,
+        strict_content_type=False,  # what says nothing is JSON; BodyCheck refuses what says else
     )
     for name, component in runtime.components().items():
         setattr(app.state, name, component)
@@ -59,7 +60,8 @@ def create_app(runtime: Runtime) -> ASGIApp:
     # Made when somebody asks first: a quarter of a second that no start needs to wait for.
     app.state.documents = cache(lambda: render_documents(app, runtime))
     recognise = recogniser(runtime.authenticator)
-    served: ASGIApp = HotRoutes(BodyCheck(app), station=app, routers=ROUTERS)
+    served: ASGIApp = BodyCheck(app, routers=ROUTERS, recognise=recognise)
+    served = HotRoutes(served, station=app, routers=ROUTERS)
     served = Idempotency(served, keys=runtime.idempotency, recognise=recognise, routers=ROUTERS)
     return FrontDoor(
         served,

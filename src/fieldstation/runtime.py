@@ -125,7 +125,7 @@ class Runtime:
         self.idempotency = IdempotencyKeys(self.database, clock)
         self.spans = open_spans(settings.tracing, node_id=self.node_id)
         self.rate_counters = RateCounters(clock.now_us, keys_max=settings.limits.keys_max)
-        self.rate_sharing = RateSharing(self.rate_counters, shared_counts(settings.limits))
+        self.rate_sharing = RateSharing(self.rate_counters, shared_counts(settings))
         self.revocations = RevocationWatch(self.database, clock, self.bus.deliver)
 
     def _build_telemetry(self) -> None:

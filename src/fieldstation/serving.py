@@ -25,6 +25,7 @@ from fieldstation.main import create_app
 from fieldstation.migrations.upgrade import upgrade
 from fieldstation.operations import station_operations
 from fieldstation.runtime import Runtime, station_url, telemetry_url
+from fieldstation.web.http_protocol import HttpProtocol
 from fieldstation.web.websocket_line import WebSocketProtocol
 
 log = structlog.get_logger(__name__)
@@ -145,7 +146,7 @@ def check_certificate(settings: HttpSettings) -> None:
 def configuration(app: ASGIApp, http: HttpSettings, live: LiveSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=HttpProtocol,
         ws=WebSocketProtocol,
         lifespan="off",
         log_config=None,

@@ -59,9 +59,9 @@ async def answers(store: ReadingStoreUnderTest, series: Sequence[SeriesRow]) -> 
     """Ask everything that a store can be asked about readings."""
     blocks = [block async for block in store.stream(series, **FOREVER, rows_max=5)]
     pages = [
-        await store.page(series, **FOREVER, order=order, limit=9, only_anomalies=anomalies)
+        await store.page(series, **FOREVER, order=order, limit=9, anomaly=anomaly)
         for order in ORDERS
-        for anomalies in (False, True)
+        for anomaly in (None, False, True)
     ]
     totals = await store.totals()
     return [
@@ -277,7 +277,7 @@ async def test_pages_bring_together_what_is_flushed_and_what_is_not(
 
     for limit in (100, 7):
         assert await pages_of(store, series, order=order, limit=limit) == in_order(given, order)
-        anomalies = await pages_of(store, series, order=order, limit=limit, only_anomalies=True)
+        anomalies = await pages_of(store, series, order=order, limit=limit, anomaly=True)
         assert anomalies == in_order([row for row in given if row.flags], order)
 
 
@@ -290,9 +290,9 @@ async def test_anomalies_are_paged_alike_before_and_after_a_flush(
     await append(store, given)
     expected = in_order([row for row in given if row.flags], order)
 
-    before = await pages_of(store, series, order=order, limit=4, only_anomalies=True)
+    before = await pages_of(store, series, order=order, limit=4, anomaly=True)
     await store.flush()
-    after = await pages_of(store, series, order=order, limit=4, only_anomalies=True)
+    after = await pages_of(store, series, order=order, limit=4, anomaly=True)
 
     assert before == after == expected
 

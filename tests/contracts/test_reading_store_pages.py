@@ -41,7 +41,7 @@ async def pages_of(
     limit: int,
     start_us: int = 0,
     end_us: int = FOREVER["end_us"],
-    only_anomalies: bool = False,
+    anomaly: bool | None = None,
 ) -> list[Given]:
     """Follow the pages to the end."""
     found: list[Given] = []
@@ -54,7 +54,7 @@ async def pages_of(
             order=order,
             limit=limit,
             after=after,
-            only_anomalies=only_anomalies,
+            anomaly=anomaly,
         )
         found += rows_of(block)
         if len(block) < limit:
@@ -146,8 +146,9 @@ async def test_anomalies_are_found_by_themselves(
     await append(store, given)
 
     for limit in (100, 3):
-        found = await pages_of(store, series, order=order, limit=limit, only_anomalies=True)
-        assert found == in_order([row for row in given if row.flags], order)
+        for anomaly in (True, False):
+            found = await pages_of(store, series, order=order, limit=limit, anomaly=anomaly)
+            assert found == in_order([r for r in given if bool(r.flags) == anomaly], order)
 
 
 async def test_stream_yields_blocks_oldest_first(store: ReadingStoreUnderTest) -> None:

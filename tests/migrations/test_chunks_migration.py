@@ -193,7 +193,7 @@ async def test_every_reading_and_detail_is_there_after_the_upgrade(
         series = await store.find_series("org")
         assert await everything(store, series) == rows
         anomalies = await store.page(
-            series, **FOREVER, order=Order.OLDEST_FIRST, limit=99, only_anomalies=True
+            series, **FOREVER, order=Order.OLDEST_FIRST, limit=99, anomaly=True
         )
         assert rows_of(anomalies) == [row for row in rows if row.flags & FLAG_ANOMALY]
         assert [one.count for one in await store.stats(series, **FOREVER)] == [20, 10, 9_000]

@@ -1,5 +1,6 @@
 """Which names, origins and proxies a station listens to."""
 
+import secrets
 import socket
 import sqlite3
 import ssl
@@ -37,6 +38,7 @@ def test_a_configured_origin_may_use_the_api_and_see_what_was_measured(
     exposed = headers["access-control-expose-headers"].lower().split(", ")
     assert {"x-correlation-id", "x-request-id", "x-process-time", "retry-after"} <= set(exposed)
     assert {f"x-ratelimit-{name}" for name in ("limit", "remaining", "reset")} <= set(exposed)
+    assert {"traceparent", "idempotency-replayed", "www-authenticate", "etag"} <= set(exposed)
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", f"{ORIGIN}.evil.example"])
@@ -89,6 +91,20 @@ def test_a_foreign_host_is_400(browser: httpx2.Client, host: str) -> None:
     assert answer.headers["x-frame-options"] == "DENY"
 
 
+def test_an_address_of_ipv6_is_a_name_as_well(tmp_path: Path) -> None:
+    names = "2001:db8::1,[2001:db8::2]"
+    environment = {"API_PUBLIC_URL": "http://[::1]:8000", "ALLOWED_HOSTS": names}
+    with running_station(tmp_path / "data", environment=environment) as station:
+
+        def status(host: str) -> int:
+            return httpx2.get(f"{station.url}/health", headers={"Host": host}).status_code
+
+        for host in ("[::1]", "[::1]:8000", "[2001:db8::1]", "[2001:DB8::2]:80"):
+            assert status(host) == 200
+        for host in ("[2001:db8::3]", "::1", "[::1", "127.0.0.1"):
+            assert status(host) == 400
+
+
 def test_a_socket_by_a_foreign_name_is_refused_before_it_opens(
     production: StationProcess,
 ) -> None:
@@ -108,6 +124,37 @@ def test_plain_http_is_sent_to_https_except_probes(production: StationProcess) -
     for path in ("/health", "/health/live", "/health/ready"):
         assert httpx2.get(production.url + path).status_code == 200
     assert httpx2.get(f"{production.url}/healthy").status_code == 308
+
+
+@pytest.mark.parametrize("said", ["https", "HTTPS", "https,http", "https, http", "wss"])
+def test_a_proxy_says_that_the_client_came_by_https(production: StationProcess, said: str) -> None:
+    headers = {"Host": HOST, "X-Forwarded-Proto": said}
+    assert httpx2.get(f"{production.url}/", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("said", ["http", "http,https", "", ","])
+def test_a_proxy_that_says_otherwise_is_believed_as_well(
+    production: StationProcess, said: str
+) -> None:
+    headers = {"Host": HOST, "X-Forwarded-Proto": said}
+    assert httpx2.get(f"{production.url}/", headers=headers).status_code == 308
+
+
+def test_a_plain_socket_is_sent_to_https_as_well(production: StationProcess) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", production.port)) as here,
+        pytest.raises(InvalidStatus) as refused,
+        connect(f"ws://{HOST}/ws?since=1", sock=here),
+    ):
+        pass
+    assert refused.value.response.status_code == 308
+    assert refused.value.response.headers["location"] == f"wss://{HOST}/ws?since=1"
+
+
+def test_anybody_else_s_forwarded_proto_changes_nothing(tmp_path: Path) -> None:
+    environment = {"HTTPS_REDIRECT": "true", "TRUSTED_PROXIES": "192.0.2.0/24"}
+    with running_station(tmp_path / "data", environment=environment) as station:
+        assert httpx2.get(f"{station.url}/", headers=SECURE).status_code == 308
 
 
 def audited_addresses(station: StationProcess, email: str) -> set[str | None]:
@@ -164,6 +211,23 @@ def test_a_write_with_the_cookie_needs_an_origin_of_ours(client: StationClient) 
         own = {"Origin": client.url}
         expect(browser.post("/api/v1/devices", json={"name": "x"}, headers=own), 201)
         expect(browser.get("/api/v1/devices"), 200)
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [(f"https://{HOST}", 201), (f"http://{HOST}", 403), ("http://a.lab.example.org", 403)],
+)
+def test_a_plain_page_is_not_the_station_s_own_where_it_is_reached_by_https(
+    production: StationProcess, origin: str, status: int
+) -> None:
+    host = origin.partition("//")[2]
+    form = {"email": f"plain-{secrets.token_hex(4)}@example.org", "password": PASSWORD}
+    with httpx2.Client(base_url=production.url, headers={**SECURE, "Host": host}) as browser:
+        expect(browser.post("/api/v1/auth/register", json=form), 201)
+        session = browser.post("/api/v1/auth/login?cookie=true", json=form).cookies["session"]
+        headers = {"Origin": origin, "Cookie": f"session={session}"}
+        answer = browser.post("/api/v1/devices", json={"name": "x"}, headers=headers)
+        expect(answer, status)
 
 
 def test_the_station_serves_https_itself(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 import secrets
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import httpx2
 import pytest
 
 from tests.clients import PASSWORD, StationClient, TestDevice, expect
+from tests.redis_process import running_redis
 from tests.services import redis_url
 from tests.station_process import StationProcess, running_station
 from tests.wait_until import wait_until_blocking
@@ -147,6 +150,31 @@ def test_an_alias_shares_the_counter(limited: StationProcess) -> None:
     assert found == [422] * 5 + [429]
 
 
+@pytest.mark.parametrize(("path", "limit"), [("register", 3), ("login", 5), ("token", 5)])
+def test_accounts_are_tried_and_made_for_an_address_whoever_it_is(
+    limited: StationProcess, path: str, limit: int
+) -> None:
+    address = f"203.0.113.{40 + limit + len(path)}"
+    with owner_at(limited, f"198.51.100.{100 + len(path)}") as owner:
+        owner.http.headers["X-Forwarded-For"] = address
+        tried = [owner.http.post(f"/api/v1/auth/{path}").status_code for _ in range(limit + 1)]
+    assert tried == [422] * limit + [429]
+
+
+def test_a_bad_token_nearby_takes_nothing_from_a_good_one(limited: StationProcess) -> None:
+    address = "203.0.113.24"
+    owner = owner_at(limited, "198.51.100.120")
+    with owner, from_address(limited, address) as misconfigured:
+        good = [owner.issue_user_key("devices:read") for _ in range(2)]
+        bad = {"Authorization": "Bearer fsd_" + "x" * 43}
+        found = [misconfigured.get("/api/v1/devices", headers=bad).status_code for _ in range(39)]
+        assert found == [401] * 30 + [429] * 9
+        for key, status in zip(good, (200, 429), strict=True):
+            fresh = {"Authorization": f"Bearer {key}", "X-Forwarded-For": address}
+            assert misconfigured.get("/api/v1/devices", headers=fresh).status_code == status
+            misconfigured.get("/api/v1/devices", headers=bad)
+
+
 def test_guessing_tokens_ends_without_asking_the_database(limited: StationProcess) -> None:
     with from_address(limited, "203.0.113.22") as client:
         found = [
@@ -185,6 +213,20 @@ def test_limits_can_be_switched_off(tmp_path: Path) -> None:
     assert answer.json()["services"]["rate_limiter"]["status"] == "disabled"
 
 
+def test_the_limits_are_those_of_the_contract_unless_set(tmp_path: Path) -> None:
+    environment = {"RATE_LIMIT_FACTOR": "1"}
+    with running_station(tmp_path / "data", environment=environment) as station:
+        with StationClient(station.url) as owner:
+            device = owner.sign_up().register_device()
+            of_user = owner.http.get("/api/v1/devices").headers
+            of_device = send(owner, device).headers
+        of_address = httpx2.get(f"{station.url}/health").headers
+    found = [answer["x-ratelimit-limit"] for answer in (of_address, of_user, of_device)]
+    assert found == ["100", "600", "6000"]
+    left_s = int(of_address["x-ratelimit-reset"]) - datetime.now(UTC).timestamp()
+    assert left_s <= 60
+
+
 def shared(url: str) -> Mapping[str, str]:
     return {**LIMITED, "RATE_LIMIT_STORAGE_URL": url, "RATE_LIMIT_SYNC_INTERVAL_S": "0.05"}
 
@@ -221,3 +263,56 @@ def test_without_redis_a_station_counts_in_memory_and_says_so(tmp_path: Path) ->
                 assert statuses(client, "/", 31) == [200] * 30 + [429]
     assert health["status"] == "degraded"
     assert health["services"]["rate_limiter"] == {"status": "degraded", "type": "memory"}
+
+
+class Mute(ThreadingTCPServer):
+    """Takes connections, as Redis does, and never answers."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+
+class Silence(BaseRequestHandler):
+    def handle(self) -> None:
+        while self.request.recv(4096):
+            pass
+
+
+def test_a_redis_that_never_answers_holds_nobody_up(tmp_path: Path) -> None:
+    with Mute(("127.0.0.1", 0), Silence) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        url = f"redis://127.0.0.1:{server.server_address[1]}/0"
+        with running_station(tmp_path / "data", environment=shared(url)) as station:
+            wait_until_blocking(lambda: "rate_limits_alone" in station.output())
+            with from_address(station, "203.0.113.32") as client:
+                assert statuses(client, "/", 31) == [200] * 30 + [429]
+                slowest_ms = float(client.get("/").headers["x-process-time"].removesuffix("ms"))
+            assert slowest_ms < 1_000
+            assert station.stop() == 0
+        server.shutdown()
+
+
+def test_counts_go_on_while_redis_is_lost_and_are_shared_when_it_returns(tmp_path: Path) -> None:
+    (tmp_path / "redis").mkdir()
+    with running_redis(tmp_path / "redis") as redis:
+        environment = {**shared(redis.url), "REDIS_PREFIX": "greenhouse"}
+        with (
+            running_station(tmp_path / "one", environment=environment) as one,
+            running_station(tmp_path / "two", environment=environment) as two,
+            from_address(one, "203.0.113.33") as here,
+            from_address(two, "203.0.113.33") as there,
+        ):
+            assert statuses(here, "/", 10) == [200] * 10
+            wait_until_blocking(lambda: redis.keys("greenhouse:rate:*") != [])
+            assert redis.keys("fieldstation:rate:*") == []
+            redis.kill()
+            wait_until_blocking(lambda: "rate_limits_alone" in one.output())
+            wait_until_blocking(lambda: "rate_limits_alone" in two.output())
+            assert statuses(here, "/", 15) == [200] * 15
+            redis.start()
+            wait_until_blocking(lambda: "rate_limits_shared" in one.output())
+            wait_until_blocking(lambda: "rate_limits_shared" in two.output())
+            wait_until_blocking(lambda: there.get("/").status_code == 429)
+            health = expect(httpx2.get(f"{one.url}/health"), 200)
+    assert health["services"]["rate_limiter"] == {"status": "ok", "type": "redis"}

@@ -4,20 +4,28 @@ import gzip
 import json
 import sys
 import zlib
+from random import Random
+from time import process_time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldstation.core.errors import Malformed, TooLarge, UnsupportedMedia
-from fieldstation.core.limits import INFLATED_BYTES_MAX, INLINE_DECODE_BYTES_MAX
-from fieldstation.web.bodies import inflate
+from fieldstation.core.limits import (
+    BODY_BYTES_MAX,
+    INFLATED_BYTES_MAX,
+    INLINE_DECODE_BYTES_MAX,
+)
+from fieldstation.web.bodies import MEMBERS_MAX, SLICE_BYTES, inflate
 from tests.clients import StationClient, TestDevice, expect
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
+
+NO_BYTES = zstd.compress(b"")
 
 
 @given(st.binary(max_size=4096))
@@ -76,6 +84,22 @@ def test_what_inflates_beyond_the_limit_is_refused_before_it_is_whole() -> None:
 def test_a_body_in_several_parts_is_whole() -> None:
     parts = gzip.compress(b'[{"value":') + gzip.compress(b"1}]")
     assert inflate(parts, "gzip") == b'[{"value":1}]'  # RFC 1952: a file is a series of members
+
+
+def test_a_part_longer_than_a_slice_is_whole() -> None:
+    random = Random(3)  # noqa: S311 - bytes that do not compress
+    long = random.randbytes(5 * SLICE_BYTES + 7)
+    assert inflate(gzip.compress(long) + gzip.compress(b"end"), "gzip") == long + b"end"
+    assert inflate(zstd.compress(long) + zstd.compress(b"end"), "zstd") == long + b"end"
+
+
+@pytest.mark.parametrize(("encoding", "empty"), [("gzip", gzip.compress(b"")), ("zstd", NO_BYTES)])
+def test_a_body_of_countless_members_is_refused_at_once(encoding: str, empty: bytes) -> None:
+    assert inflate(empty * MEMBERS_MAX, encoding) == b""
+    began = process_time()
+    with pytest.raises(TooLarge, match="members"):
+        inflate(empty * (BODY_BYTES_MAX // len(empty)), encoding)
+    assert process_time() - began < 2
 
 
 def test_what_stands_behind_the_end_is_refused() -> None:

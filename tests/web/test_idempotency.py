@@ -102,6 +102,19 @@ def test_readings_without_a_timestamp_are_stored_once(client: StationClient) -> 
     assert len(client.get(device.readings_path)["items"]) == 1
 
 
+def test_an_answer_as_long_as_any_is_repeated(client: StationClient) -> None:
+    device = client.register_device()
+    future = {"sensor_type": "t", "value": 1, "timestamp": "2199-01-01T00:00:00Z"}
+    body = [{"sensor_type": "t", "value": 0}, *[future] * 9_999]
+    headers = {**device.headers, **keyed(uuid4().hex)}
+    first = client.http.post(device.readings_path, json=body, headers=headers)
+    again = client.http.post(device.readings_path, json=body, headers=headers)
+    assert len(expect(first, 201)["rejected"]) == 9_999
+    assert expect(again, 201) == first.json()
+    assert again.headers[REPLAYED] == "true"
+    assert len(client.get(device.readings_path)["items"]) == 1
+
+
 def test_a_refused_request_leaves_its_key_free(client: StationClient) -> None:
     headers = keyed(uuid4().hex)
     refused = client.http.post("/api/v1/devices", json={"name": ""}, headers=headers)

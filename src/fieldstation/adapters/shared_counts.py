@@ -4,22 +4,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fieldstation.core.errors import Busy
-from fieldstation.core.settings import LimitSettings, SettingsError
+from fieldstation.core.settings import Settings, SettingsError
 from fieldstation.web.rate_counters import Count, SharedCounts
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-PREFIX = "fieldstation:rate"
 TIMEOUT_S = 1.0
 WINDOWS_KEPT = 2
 
 
-def shared_counts(settings: LimitSettings) -> SharedCounts | None:
+def shared_counts(settings: Settings) -> SharedCounts | None:
     """Return where nodes add up their counts, or None for a node alone."""
-    if not settings.enabled or settings.storage_url is None:
+    limits = settings.limits
+    if not limits.enabled or limits.storage_url is None:
         return None
-    return RedisCounts(settings.storage_url)
+    return RedisCounts(limits.storage_url, prefix=settings.redis.prefix)
 
 
 class RedisCounts:
@@ -27,7 +27,8 @@ class RedisCounts:
 
     kind = "redis"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, prefix: str) -> None:
+        self._prefix = f"{prefix}:rate"
         redis = load_redis()
         self._errors: tuple[type[BaseException], ...] = (redis.RedisError, OSError, TimeoutError)
         try:
@@ -43,9 +44,10 @@ class RedisCounts:
             async with self._client.pipeline(transaction=False) as batch:
                 batch.ping()
                 for count in counts:
-                    name = ":".join((PREFIX, *count.key, str(count.window_s), str(count.window)))
+                    key, window_s = count.key, count.window_s
+                    name = ":".join((self._prefix, *key, str(window_s), str(count.window)))
                     batch.incrby(name, count.added)
-                    batch.expire(name, count.window_s * WINDOWS_KEPT)
+                    batch.expire(name, window_s * WINDOWS_KEPT)
                 answers = await batch.execute()
         except self._errors as error:
             raise Busy("Redis is away.") from error

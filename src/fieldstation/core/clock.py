@@ -1,5 +1,6 @@
-"""Where the station reads the time."""
+"""Where the station reads the time, and how it reads the times of others."""
 
+import math
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -76,3 +77,44 @@ def us_to_rfc3339(microseconds: int) -> str:
         f"{moment.tm_year:04}-{moment.tm_mon:02}-{moment.tm_mday:02}T"
         f"{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02}.{rest:06}Z"
     )
+
+
+def parse_time(value: int | float | str) -> int | None:
+    """Return microseconds since the epoch, or None for what is no time.
+
+    Numbers go by magnitude: below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds,
+    else nanoseconds.
+    """
+    if isinstance(value, str):
+        return parse_written_time(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    size = abs(value)
+    if size < 1e11:
+        return round(value * 1_000_000)
+    if size < 1e14:
+        return round(value * 1_000)
+    if size < 1e17:
+        return int(value)
+    return int(value) // 1_000
+
+
+def parse_written_time(text: str) -> int | None:
+    """Read RFC 3339; without an offset it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return instant_to_us(moment)
+    except (OverflowError, ValueError):
+        return None
+
+
+def parse_text_time(text: str) -> int | None:
+    """Read a time of a query, where numbers are texts and an unescaped plus sign is a space."""
+    for number in (int, float):
+        try:
+            return parse_time(number(text))
+        except ValueError:
+            continue
+    return parse_written_time(text.replace(" ", "+"))

@@ -23,9 +23,12 @@ class RateLimit:
 
 
 def parse_rate(written: object) -> object:
+    """Read a setting that may already be a rate. Raises ``ValueError``."""
+    return read_rate(written) if isinstance(written, str) else written
+
+
+def read_rate(written: str) -> RateLimit:
     """Read ``100/minute`` or ``10 per second``. Raises ``ValueError`` for other texts."""
-    if not isinstance(written, str):
-        return written
     match = WRITTEN.match(written.lower())
     if match is None or match[2] not in WINDOWS_S:
         raise ValueError("write it as 100/minute, 10/second or 1000/hour")

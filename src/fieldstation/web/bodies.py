@@ -1,12 +1,16 @@
 """Reads request bodies: bounded, inflated, checked, decoded off the event loop when large."""
 
 import asyncio
+import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import msgspec
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,14 +18,18 @@ from fieldstation.core.errors import (
     Malformed,
     StationError,
     TooLarge,
+    Unauthenticated,
     UnsupportedMedia,
 )
 from fieldstation.core.limits import (
     INFLATED_BYTES_MAX,
     INLINE_DECODE_BYTES_MAX,
+    JSON_CONTAINERS_MAX,
     JSON_DEPTH_MAX,
+    UNKNOWN_CALLER_BODY_BYTES_MAX,
 )
 from fieldstation.web.problems import render_error
+from fieldstation.web.rate_limits import Recognise
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -39,7 +47,13 @@ INFLATERS: dict[str, Callable[[], Any]] = {
         options={zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG_MAX}
     ),
 }
+MEMBERS_MAX = 1_024
+SLICE_BYTES = 64 * 1024
+JSON = "application/json"
+JSON_TYPES = re.compile(r"application/([\w.!#$&^-]+\+)?json\Z")
+FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
+Routers = Iterable[tuple[APIRouter, str]]
 T = TypeVar("T")
 
 
@@ -60,47 +74,74 @@ async def decode_body(request: Request, decode: Callable[[bytes], T]) -> T:
 
 
 def inflate(body: bytes, encoding: str) -> bytes:
-    """Undo a content encoding, never producing more than the limit."""
+    """Undo a content encoding, never producing more than the limit; cost: linear in the body."""
     if encoding == "identity":
         return body
     start = INFLATERS.get(encoding)
     if start is None:
         raise UnsupportedMedia(f"Content-Encoding {encoding[:20]} is not known; use gzip.")
-    inflated, rest = b"", body
-    while True:  # a gzip body is a series of members (RFC 1952), a zstd body of frames (RFC 8878)
-        inflater = start()
+    inflated: list[bytes] = []
+    rest, room = memoryview(body), INFLATED_BYTES_MAX
+    # A gzip body is a series of members (RFC 1952), a zstd body of frames (RFC 8878).
+    for _ in range(MEMBERS_MAX):
         try:
-            inflated += inflater.decompress(rest, INFLATED_BYTES_MAX + 1 - len(inflated))
-        except (zlib.error, zstd.ZstdError) as error:
+            parts, rest = inflate_member(start(), rest, room)
+        except (zlib.error, zstd.ZstdError, EOFError) as error:
             raise Malformed(f"The body is not valid {encoding}.") from error
-        if len(inflated) > INFLATED_BYTES_MAX:
+        inflated += parts
+        room -= sum(map(len, parts))
+        if not rest:
+            return b"".join(inflated)
+    raise TooLarge(f"The body has more than {MEMBERS_MAX} {encoding} members; compress it as one.")
+
+
+def inflate_member(inflater: Any, body: memoryview, room: int) -> tuple[list[bytes], memoryview]:
+    """Return what one member holds, in parts, and what stands behind it.
+
+    It is fed in slices, because an inflater copies whatever it was fed behind its end.
+    """
+    parts: list[bytes] = []
+    while not inflater.eof:
+        if not body:
+            raise Malformed("The compressed body ends too early.")
+        part = inflater.decompress(body[:SLICE_BYTES], room + 1)
+        room -= len(part)
+        if room < 0:
             most = INFLATED_BYTES_MAX // (1024 * 1024)
             raise TooLarge(f"The body inflates to more than {most} MiB; send it in parts.")
-        if not inflater.eof:
-            raise Malformed(f"The {encoding} body ends too early.")
-        rest = inflater.unused_data
-        if not rest:
-            return inflated
+        parts.append(part)
+        body = body[len(body[:SLICE_BYTES]) - len(inflater.unused_data) :]
+    return parts, body
 
 
 class BodyCheck:
-    """Reads each body whole before FastAPI sees it, and refuses JSON that no database holds.
+    """Reads the body of a route that takes one before FastAPI does, and refuses what is not for it.
 
-    That is NaN and infinities, NUL characters, half surrogates, and more than 32 levels.
+    That is another content type, much from callers whom nobody knows, and JSON that no database
+    holds: NaN and infinities, NUL characters, half surrogates, more than 32 levels.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, routers: Routers, recognise: Recognise) -> None:
         self.app = app
+        self.recognise = recognise
+        self.taking = [
+            (method, prefix, route, getattr(route.body_field.field_info, "media_type", JSON))
+            for router, prefix in routers
+            for route in router.routes
+            if isinstance(route, APIRoute) and route.body_field is not None
+            for method in route.methods or ()
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+        found = self.find(scope) if scope["type"] == "http" else None
+        if found is None:
             await self.app(scope, receive, send)
             return
-        request = Request(scope, receive)
+        scope["route"], media = found
         try:
-            body = await request.body()
-            if body and "json" in request.headers.get("content-type", "application/json"):
-                check_json(body)
+            body = await self.read(scope, receive)
+            if body:
+                await check(body, Headers(scope=scope), media)
         except ClientDisconnect:
             return
         except StationError as error:
@@ -113,17 +154,92 @@ class BodyCheck:
 
         await self.app(scope, receive_again, send)
 
+    def find(self, scope: Scope) -> tuple[APIRoute, str] | None:
+        """Return the route and the content type that it takes; None where no body is read."""
+        method, path = scope["method"], scope["path"]
+        return next(
+            (
+                (route, media)
+                for wanted, prefix, route, media in self.taking
+                if wanted == method
+                and path.startswith(prefix)
+                and route.path_regex.match(path[len(prefix) :])
+            ),
+            None,
+        )
+
+    async def read(self, scope: Scope, receive: Receive) -> bytes:
+        """Read a body; of callers whom nobody knows no further than to the smaller limit."""
+        parts: list[bytes] = []
+        size, known = 0, False
+        async for part in Request(scope, receive).stream():
+            parts.append(part)
+            size += len(part)
+            if size > UNKNOWN_CALLER_BODY_BYTES_MAX and not known:
+                if await self.recognise.caller(dict(scope["headers"][::-1])) is None:
+                    most = UNKNOWN_CALLER_BODY_BYTES_MAX // 1024
+                    raise Unauthenticated(f"A body of more than {most} KiB needs a valid token.")
+                known = True
+        return b"".join(parts)
+
+
+async def check(body: bytes, headers: Headers, media: str) -> None:
+    """Refuse a body that the route does not read. Raises ``StationError``."""
+    encoding = headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedMedia(f"This route reads no {encoding[:20]}; send the body as it is.")
+    given = content_type(headers, default=media)
+    if media == JSON:
+        if not JSON_TYPES.match(given):
+            raise unsupported(given, f"Content-Type: {JSON}")
+        if len(body) > INLINE_DECODE_BYTES_MAX:
+            await asyncio.to_thread(check_json, body)
+        else:
+            check_json(body)
+    elif given not in FORM_TYPES:
+        raise unsupported(given, f"a form, Content-Type: {media}")
+
+
+def content_type(headers: Headers, *, default: str) -> str:
+    """Return the content type without its parameters, in lower case."""
+    return headers.get("content-type", default).partition(";")[0].strip().lower()
+
+
+def unsupported(given: str, wanted: str) -> UnsupportedMedia:
+    return UnsupportedMedia(f"This route does not read {given[:60]}; send {wanted}.")
+
 
 def check_json(body: bytes) -> None:
     """Refuse what FastAPI would let through. Raises ``Malformed`` and ``TooLarge``."""
+    containers = check_containers(body)
     try:
         content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError as error:
+        raise too_deep("JSON") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed("The body is not valid JSON.") from error
-    if body.count(b"[") + body.count(b"{") > JSON_DEPTH_MAX and depth_of(content) > JSON_DEPTH_MAX:
-        raise TooLarge(f"The JSON is nested deeper than {JSON_DEPTH_MAX} levels.", code="too_deep")
+    if containers > JSON_DEPTH_MAX and depth_of(content) > JSON_DEPTH_MAX:
+        raise too_deep("JSON")
     if b"\\u" in body and not all(map(is_storable, texts_of(content))):
         raise Malformed("A text holds a NUL character or half a surrogate pair.")
+
+
+def check_containers(body: bytes) -> int:
+    """Return how many lists and objects a JSON body has at most; each costs far more than its
+    bytes. Raises ``TooLarge``."""
+    count = body.count(b"[") + body.count(b"{")
+    if count > JSON_CONTAINERS_MAX:
+        raise TooLarge(
+            f"The JSON has more than {JSON_CONTAINERS_MAX} lists and objects; send it in parts.",
+            code="too_many_values",
+        )
+    return count
+
+
+def too_deep(encoding: str) -> TooLarge:
+    return TooLarge(
+        f"The {encoding} is nested deeper than {JSON_DEPTH_MAX} levels.", code="too_deep"
+    )
 
 
 def depth_of(content: Any) -> int:
@@ -141,7 +257,7 @@ def texts_of(content: Any) -> Iterator[str]:
     if isinstance(content, str):
         yield content
     elif isinstance(content, dict):
-        yield from map(str, content)
+        yield from (key for key in content if isinstance(key, str))
     for inner in contents_of(content):
         yield from texts_of(inner)
 

@@ -12,7 +12,8 @@ Headers = list[tuple[bytes, bytes]]
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 EXPOSED = (
     "X-Correlation-ID, X-Request-ID, X-Process-Time, X-RateLimit-Limit, X-RateLimit-Remaining, "
-    "X-RateLimit-Reset, Retry-After, ETag, Location"
+    "X-RateLimit-Reset, Retry-After, ETag, Location, traceparent, Idempotency-Replayed, "
+    "WWW-Authenticate"
 )
 PREFLIGHT_AGE_S = 600
 

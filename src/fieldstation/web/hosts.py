@@ -20,12 +20,12 @@ class Hosts:
 
     def __init__(self, settings: HttpSettings, public_url: str | None) -> None:
         public = urlsplit(public_url or "")
-        names = {name.lower() for name in settings.allowed_hosts}
+        names = {bracketed(name.lower()) for name in settings.allowed_hosts}
         self.any = not names or "*" in names
         self.exact = {name for name in names if not name.startswith("*.")}
         self.endings = tuple(name[1:] for name in names if name.startswith("*."))
         if public.hostname:
-            self.exact.add(public.hostname)
+            self.exact.add(bracketed(public.hostname))
         self.redirect = settings.https_redirect
         self.secure_netloc = public.netloc if public.scheme == "https" else None
 
@@ -49,8 +49,14 @@ class Hosts:
         netloc = self.secure_netloc or hostname(headers.get(b"host", b"").decode("latin-1"))
         raw_path = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
         query = scope["query_string"].decode("latin-1")
-        url = f"https://{netloc}{raw_path}{f'?{query}' if query else ''}"
+        scheme = "wss" if scope["type"] == "websocket" else "https"
+        url = f"{scheme}://{netloc}{raw_path}{f'?{query}' if query else ''}"
         return RedirectResponse(url, status_code=PERMANENT_REDIRECT)
+
+
+def bracketed(name: str) -> str:
+    """Return a name as Host headers write it: an IPv6 address in brackets."""
+    return f"[{name}]" if ":" in name and not name.startswith("[") else name
 
 
 def hostname(host: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,7 +26,8 @@ REPLAYED = "Idempotency-Replayed"
 ACCEPTABLE = re.compile(rb"[\x21-\x7e]{1,255}\Z")
 WAIT_S = 10.0
 LOOK_INTERVAL_S = 0.05
-RESULT_BYTES_MAX = 64 * 1024
+RESULT_BYTES_MAX = 2 * 1024 * 1024
+UNFREED_MAX = 10_000
 SHOWN_ONCE = frozenset({"api_key", "password", "secret"})
 """Members of an answer that are secrets: a repetition gets null instead, and none is stored."""
 
@@ -36,16 +38,24 @@ class Idempotency:
     """Remembers what requests with a key came to: the same key again gets the first result.
 
     The key belongs to the caller and the path. A request that was refused or failed changed
-    nothing, so its key is free again. One whose end is not known (the station died in between) is
-    never done a second time.
+    nothing, so its key is free again, if need be later: when the database is back. One whose end is
+    not known (the station died in between) is never done a second time.
     """
 
     def __init__(
-        self, app: ASGIApp, *, keys: IdempotencyKeys, recognise: Recognise, routers: Routers
+        self,
+        app: ASGIApp,
+        *,
+        keys: IdempotencyKeys,
+        recognise: Recognise,
+        routers: Routers,
+        wait_s: float = WAIT_S,
     ) -> None:
         self.app = app
         self.keys = keys
         self.recognise = recognise
+        self.wait_s = wait_s
+        self.unfreed: OrderedDict[str, None] = OrderedDict()
         self.creating = [
             (prefix, route)
             for router, prefix in routers
@@ -81,6 +91,9 @@ class Idempotency:
             return
         digest = digest_of(await self.caller(scope), scope["path"].encode(), key)
         body_digest = digest_of(scope["query_string"], body)
+        if digest in self.unfreed:
+            await self.keys.give_back(digest)
+            self.unfreed.pop(digest, None)
         first = await self.keys.claim(digest, body_digest)
         if first is None:
             await self.execute(digest, body, scope, receive, send)
@@ -96,10 +109,7 @@ class Idempotency:
         """Name whose key it is: a user or device in the organization they name, or an address."""
         headers: Mapping[bytes, bytes] = dict(scope["headers"][::-1])
         organization = headers.get(b"x-organization", b"")
-        token = self.recognise.offered(headers)
-        known = None
-        if token is not None:
-            known = self.recognise.remembered(token) or await self.recognise.look_up(token)
+        known = await self.recognise.caller(headers)
         who = address_of(scope) if known is None else f"{known.kind} {known.id}"
         return who.encode() + b"\0" + organization
 
@@ -136,6 +146,9 @@ class Idempotency:
             await self.keys.give_back(digest)
         except Busy as error:
             log.warning("idempotency_key_not_freed", reason=error.detail)
+            self.unfreed[digest] = None
+            if len(self.unfreed) > UNFREED_MAX:
+                self.unfreed.popitem(last=False)
 
     async def outcome(self, digest: str, first: First) -> First:
         """Wait, not for long, until the first request is done.
@@ -143,7 +156,7 @@ class Idempotency:
         Raises ``Conflict`` if its end is not known, ``Busy`` if it did nothing.
         """
         found: First | None = first
-        for _ in range(int(WAIT_S / LOOK_INTERVAL_S)):
+        for _ in range(int(self.wait_s / LOOK_INTERVAL_S)):
             if found is None:
                 raise Busy("The first request with this key did nothing; send it again.")
             if found.status is not None:

@@ -28,6 +28,10 @@ log = structlog.get_logger("fieldstation.access")
 
 LENGTH_DIGITS_MAX = 18
 SERVED = frozenset({"http", "websocket"})
+REFUSED = "fieldstation.refused"
+"""Where the server puts into the scope why it refuses a request by itself."""
+NO_ANSWER = 499
+"""How a request counts whose client left before there was an answer (as nginx has it)."""
 STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 
 
@@ -109,6 +113,7 @@ class FrontDoor:
             await answer.refuse(render_error(error, scope["path"]), inner, receive)
         except Exception:
             if kind != "http":
+                answer.status = 500
                 raise
             log.exception("request_crashed", method=scope["method"], path=scope["path"])
             await answer.refuse(render_crash(scope["path"]), inner, receive)
@@ -137,6 +142,8 @@ class FrontDoor:
     ) -> None:
         """Let a request through everything that may refuse it. Raises ``StationError``."""
         rules = self.rules
+        if REFUSED in scope:
+            raise scope[REFUSED]
         rules.hosts.check(headers.get(b"host"))
         response = rules.hosts.secured(scope, headers)
         if response is None and scope["type"] == "http":
@@ -210,7 +217,7 @@ class Answer:
         self.limits: Headers = []
         self.trace: Headers = []
         self.started = False
-        self.status = 500
+        self.status = NO_ANSWER
 
     async def send(self, message: Message) -> None:
         if message["type"] in STARTS:

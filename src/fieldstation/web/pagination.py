@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from fieldstation.core.errors import Invalid
 from fieldstation.core.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 
-CURSOR_CHARACTERS_MAX = 500
+CURSOR_CHARACTERS_MAX = 2_000
 
 T = TypeVar("T")
 

@@ -32,7 +32,7 @@ class TrustedProxies:
         for name, value in scope["headers"]:
             if name == FORWARDED_FOR:
                 hops.extend(part.strip() for part in value.decode("latin-1").split(","))
-            elif name == FORWARDED_PROTO and value.strip().lower() in {b"https", b"wss"}:
+            elif name == FORWARDED_PROTO and first_of(value) in {b"https", b"wss"}:
                 scope["scheme"] = SECURE.get(scope["scheme"], scope["scheme"])
         client = self.client_behind(hops)
         if client is not None:
@@ -53,6 +53,11 @@ class TrustedProxies:
     def trusts(self, host: str) -> bool:
         address = parse_address(host)
         return address is not None and any(address in network for network in self.networks)
+
+
+def first_of(value: bytes) -> bytes:
+    """Return what the outermost of several proxies wrote."""
+    return value.partition(b",")[0].strip().lower()
 
 
 @lru_cache(maxsize=ADDRESSES_REMEMBERED)

@@ -9,11 +9,11 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.types import Scope
 
-from fieldstation.core.errors import TooManyRequests
-from fieldstation.core.rates import RateLimit, parse_rate
+from fieldstation.core.errors import Busy, TooManyRequests
+from fieldstation.core.rates import RateLimit, read_rate
 from fieldstation.core.settings import LimitSettings
 from fieldstation.web.proxies import counted_address
-from fieldstation.web.rate_counters import RateCounters, Verdict
+from fieldstation.web.rate_counters import Key, RateCounters, Verdict
 from fieldstation.web.security_headers import Headers
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
@@ -33,7 +33,7 @@ class Known(NamedTuple):
 
 
 class Recognise:
-    """Tells who a request's token stands for; given by identity."""
+    """Tells who a request's token stands for; given by identity. Looking up raises ``Busy``."""
 
     def __init__(
         self,
@@ -45,16 +45,29 @@ class Recognise:
         self.remembered = remembered
         self.look_up = look_up
 
+    async def caller(self, headers: Mapping[bytes, bytes]) -> Known | None:
+        """Return who a request's token stands for, whatever that costs. Raises ``Busy``."""
+        token = self.offered(headers)
+        return None if token is None else self.remembered(token) or await self.look_up(token)
 
-def limited(rate: str) -> Callable[[Endpoint], Endpoint]:
+
+class OwnLimit(NamedTuple):
+    """What a route declared; ``by_address`` counts for the client address whoever it is."""
+
+    limit: RateLimit
+    by_address: bool
+
+
+def limited(rate: str, *, by_address: bool = False) -> Callable[[Endpoint], Endpoint]:
     """Declare a route's own limit: ``@limited("5/minute")`` right above the function.
 
-    It counts for the user or device, or for the client address when there is none.
+    It counts for the user or device, or for the client address when there is none; where accounts
+    are tried or made always for the address.
     """
-    limit = parse_rate(rate)
+    own = OwnLimit(read_rate(rate), by_address)
 
     def declare(endpoint: Endpoint) -> Endpoint:
-        setattr(endpoint, DECLARED, limit)
+        setattr(endpoint, DECLARED, own)
         return endpoint
 
     return declare
@@ -64,35 +77,35 @@ class RouteLimits:
     """The declared limits of all routes, by method and path."""
 
     def __init__(self, routers: Routers) -> None:
-        self._exact: dict[tuple[str, str], tuple[str, RateLimit]] = {}
-        self._patterns: list[tuple[str, re.Pattern[str], str, RateLimit]] = []
+        self._exact: dict[tuple[str, str], tuple[str, OwnLimit]] = {}
+        self._patterns: list[tuple[str, re.Pattern[str], str, OwnLimit]] = []
         for router, prefix in routers:
             for route in router.routes:
                 if isinstance(route, APIRoute):
                     self._add(route, prefix)
 
     def _add(self, route: APIRoute, prefix: str) -> None:
-        limit = getattr(route.endpoint, DECLARED, None)
-        if not isinstance(limit, RateLimit):
+        own = getattr(route.endpoint, DECLARED, None)
+        if not isinstance(own, OwnLimit):
             return
         path = prefix + route.path
         for method in route.methods or ():
             name = f"{method} {path}"
             if "{" in path:
                 pattern = re.compile(re.escape(prefix) + route.path_regex.pattern.lstrip("^"))
-                self._patterns.append((method, pattern, name, limit))
+                self._patterns.append((method, pattern, name, own))
             else:
-                self._exact[method, path] = (name, limit)
+                self._exact[method, path] = (name, own)
 
-    def find(self, method: str, path: str) -> tuple[str, RateLimit] | None:
+    def find(self, method: str, path: str) -> tuple[str, OwnLimit] | None:
         """Return the name and the limit of a route that has its own."""
         found = self._exact.get((method, path))
         if found is not None or not self._patterns:
             return found
         return next(
             (
-                (name, limit)
-                for wanted, pattern, name, limit in self._patterns
+                (name, own)
+                for wanted, pattern, name, own in self._patterns
                 if wanted == method and pattern.match(path)
             ),
             None,
@@ -125,13 +138,21 @@ class RateGate:
         path = scope["path"]
         if path in UNLIMITED:
             return []
-        kind, who = await self._who(scope, headers)
-        own = self._routes.find(scope.get("method", "GET"), path)
-        if own is None:
-            verdict = self._counters.hit((EVERYTHING, who), self._defaults[kind])
-        else:
-            name, limit = own
-            verdict = self._counters.hit((name, who), limit.times(self._factor))
+        found = self._routes.find(scope.get("method", "GET"), path)
+        if found is not None and found[1].by_address:
+            name, own = found
+            return self._count((name, address_of(scope)), own.limit.times(self._factor))
+        try:
+            kind, who = await self._who(scope, headers)
+        except Busy:  # nobody knows whom to count; the route says so itself, if it asks at all
+            return []
+        if found is None:
+            return self._count((EVERYTHING, who), self._defaults[kind])
+        name, own = found
+        return self._count((name, who), own.limit.times(self._factor))
+
+    def _count(self, key: Key, limit: RateLimit) -> Headers:
+        verdict = self._counters.hit(key, limit)
         if not verdict.allowed:
             raise refusal(verdict)
         return limit_headers(verdict)
@@ -139,8 +160,9 @@ class RateGate:
     async def _who(self, scope: Scope, headers: Mapping[bytes, bytes]) -> tuple[str, str]:
         """Return which default applies, and the key.
 
-        A token that is not remembered costs a look into the database; addresses that offered too
-        many that were not valid are refused without one.
+        A token that is not remembered costs a look into the database. An address that offered as
+        many bad ones as a user may send requests is refused without one; until then good ones pass,
+        whatever else comes from there. Raises ``Busy``.
         """
         address = address_of(scope)
         token = self._recognise.offered(headers)
@@ -148,7 +170,7 @@ class RateGate:
             return "address", address
         known = self._recognise.remembered(token)
         if known is None:
-            limit = self._defaults["address"]
+            limit = self._defaults["user"]
             guesses = (REFUSED_TOKENS, address)
             verdict = self._counters.look(guesses, limit)
             if not verdict.allowed:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import cbor2
@@ -12,12 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldstation.core.errors import Invalid, Malformed
+from fieldstation.core.clock import parse_time
+from fieldstation.core.errors import Invalid, Malformed, TooLarge
 from fieldstation.domains.telemetry.payloads import (
     Decoded,
+    check_time,
+    check_value,
     decode_cbor,
     decode_msgpack,
     decode_readings,
+    encode_metadata,
 )
 from tests.clients import StationClient, expect
 
@@ -38,7 +43,7 @@ def told(decode: Callable[[bytes], Decoded], body: bytes) -> object:
     """Return what a decoder makes of a body, comparable."""
     try:
         decoded = decode(body)
-    except (Invalid, Malformed) as error:
+    except (Invalid, Malformed, TooLarge) as error:
         return error.code
     codes = [(fault.index, fault.error) for fault in decoded.rejected]
     return repr(list(decoded.readings)), list(decoded.positions or []), codes
@@ -56,7 +61,7 @@ def test_every_body_means_what_it_means_in_json(content_type: str, body: Any) ->
 def test_any_bytes_are_readings_or_a_sentence(content_type: str, body: bytes) -> None:
     try:
         ENCODINGS[content_type][1](body)
-    except (Invalid, Malformed) as error:
+    except (Invalid, Malformed, TooLarge) as error:
         assert error.detail.endswith(".")  # noqa: PT017 - it may also be valid
 
 
@@ -65,9 +70,60 @@ def test_any_bytes_are_readings_or_a_sentence(content_type: str, body: bytes) ->
     [(decode_msgpack, b"\x91" * 100_000), (decode_cbor, b"\x81" * 100_000)],
 )
 def test_endless_nesting_is_refused(decode: Callable[[bytes], Decoded], body: bytes) -> None:
-    with pytest.raises(Malformed) as raised:
+    with pytest.raises(TooLarge) as raised:
         decode(body)
     assert raised.value.code == "too_deep"
+
+
+SHARED = cbor2.CBORTag(28, [cbor2.CBORTag(29, 0), cbor2.CBORTag(29, 0)])
+REFERENCES = {
+    "cyclic": cbor2.dumps({"sensor_type": "t", "value": 1, "metadata": {"a": SHARED}}),
+    "shared": cbor2.dumps([[]] * 3, value_sharing=True),
+    "text": cbor2.dumps(["a long text"] * 3, string_referencing=True),
+    "pattern": cbor2.dumps(cbor2.CBORTag(35, "(a+)+$")),
+    "message": cbor2.dumps(cbor2.CBORTag(36, "From: x")),
+}
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_a_reference_in_cbor_is_refused(kind: str) -> None:
+    with pytest.raises(Malformed, match="no references"):
+        decode_cbor(REFERENCES[kind])
+
+
+LYING = [b"\x9b", b"\xbb", b"\x5b", b"\x7b"]
+
+
+@pytest.mark.parametrize("head", LYING)
+@pytest.mark.parametrize("length", [b"\x00\x00\x00\xff" + b"\xff" * 4, b"\xff" * 8])
+def test_a_length_that_the_body_does_not_have_is_refused(head: bytes, length: bytes) -> None:
+    for body in (head + length, b"\x81" + head + length + b"x"):
+        with pytest.raises(Malformed):
+            decode_cbor(body)
+
+
+HUGE = [10**400, -(10**5_000), Fraction(10**400, 3), Decimal("1e999999"), Decimal("NaN")]
+
+
+@pytest.mark.parametrize("huge", HUGE, ids=lambda huge: type(huge).__name__)
+def test_a_number_that_no_reading_holds_leaves_its_neighbours_alone(huge: Any) -> None:
+    fine = {"sensor_type": "t", "value": 1}
+    body = cbor2.dumps(
+        [
+            fine,
+            {"sensor_type": "t", "value": huge},
+            {"sensor_type": "t", "value": 1, "timestamp": huge},
+            {"sensor_type": "t", "value": 1, "metadata": {"a": huge}},
+            fine,
+        ]
+    )
+    decoded = decode_cbor(body)
+    taken = decoded.readings
+    assert (taken[0].value, taken[-1].value) == (1, 1)
+    for reading in taken[1:-1]:
+        given_us = None if reading.timestamp is None else parse_time(reading.timestamp)
+        assert check_value(reading.value) or reading.metadata or check_time(given_us, now_us=0)
+        encode_metadata(reading.metadata or {})
 
 
 @pytest.mark.parametrize("body", [b"\x9b" + b"\xff" * 8, cbor2.dumps([]) + b"\x00", b""])

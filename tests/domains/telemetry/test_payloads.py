@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldstation.core.clock import instant_to_us, us_to_instant, us_to_rfc3339
-from fieldstation.core.errors import Invalid, Malformed
+from fieldstation.core.clock import instant_to_us, parse_time, us_to_instant, us_to_rfc3339
+from fieldstation.core.errors import Invalid, Malformed, TooLarge
 from fieldstation.domains.telemetry.payloads import (
     AHEAD_US_MAX,
     EARLIEST_US,
@@ -21,7 +21,6 @@ from fieldstation.domains.telemetry.payloads import (
     check_value,
     decode_readings,
     encode_metadata,
-    parse_time,
 )
 
 NOW_US = 1_777_636_800_000_000
@@ -108,9 +107,10 @@ def test_any_json_is_readings_or_a_refusal(content: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 50_000, b'[{"value":' + b"[" * 9_999])
-def test_bottomless_nesting_is_malformed(body: bytes) -> None:
-    with pytest.raises(Malformed):
+def test_bottomless_nesting_is_too_deep(body: bytes) -> None:
+    with pytest.raises(TooLarge) as raised:
         decode_readings(body)
+    assert raised.value.code == "too_deep"
 
 
 def test_unknown_fields_move_into_the_metadata() -> None:

@@ -161,10 +161,63 @@ def test_ten_thousand_and_more_readings_are_read_in_pages(owner: StationClient) 
     assert found == list(range(12_499, -1, -1))
 
 
-def test_a_page_has_a_hundred_readings_unless_asked(owner: StationClient) -> None:
+def test_a_page_has_fifty_readings_unless_asked(owner: StationClient) -> None:
     device = owner.register_device()
     send_series(owner, device, [(n, n) for n in range(150)])
-    assert len(items(owner, device.readings_path)) == 100
+    assert len(items(owner, device.readings_path)) == 50
+
+
+def test_flagged_readings_are_told_from_others_in_every_question(owner: StationClient) -> None:
+    device = owner.register_device()
+    steady = [(n, 20 + n % 2) for n in range(100)]
+    send_series(owner, device, [*steady, (100, 500)], sensor_type="a")
+    send_series(owner, device, [(n, 1.5) for n in range(3)], sensor_type="b")
+    across, own = "/api/v1/readings", device.readings_path
+    for path in (across, own):
+        (odd,) = items(owner, path, anomaly="true")
+        assert (odd["value"], odd["anomaly"]) == (500, True)
+        rest = items(owner, path, anomaly="false", limit=200)
+        assert len(rest) == 103
+        assert not any(reading["anomaly"] for reading in rest)
+        for anomaly, counts in (("true", [1]), ("false", [100, 3])):
+            stats = items(owner, f"{path}/stats", anomaly=anomaly)
+            assert [row["count"] for row in stats] == counts
+            hourly = {"interval": "1h", "aggregate": "count", "start": at(0), "end": at(999)}
+            buckets = items(owner, path, **hourly, anomaly=anomaly)
+            assert [row["count"] for row in buckets] == counts
+        flagged = items(owner, f"{path}/latest", anomaly="true")
+        assert [reading["value"] for reading in flagged] == [500]
+        others = items(owner, f"{path}/latest", anomaly="false")
+        assert [reading["value"] for reading in others] == [1.5]
+
+
+def test_pages_of_unflagged_readings_miss_none_beside_flagged_ones(owner: StationClient) -> None:
+    device = owner.register_device()
+    points = [(n * MINUTE_US, 500 if n % 40 == 39 else 20 + n % 2) for n in range(200)]
+    send_series(owner, device, points)
+    flagged = {r["id"] for r in items(owner, device.readings_path, anomaly="true", limit=200)}
+    everything = [r["id"] for r in items(owner, device.readings_path, limit=200)]
+    assert flagged
+    seen: list[str] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        page = owner.get(device.readings_path, anomaly="false", limit=7, **cursor)
+        seen += [reading["id"] for reading in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert seen == [reading for reading in everything if reading not in flagged]
+
+
+@pytest.mark.parametrize("name", ["start", "end"])
+def test_newest_readings_have_no_period_and_say_so(owner: StationClient, name: str) -> None:
+    device = owner.register_device()
+    for path in (device.readings_path, "/api/v1/readings"):
+        body = owner.get(f"{path}/latest", status=422, **{name: at(0)})
+        assert [fault["loc"] for fault in body["errors"]] == [["query", name]]
+    paths = owner.get("/openapi.json")["paths"]
+    operation = paths["/api/v1/readings/latest"]["get"]
+    assert {"start", "end"}.isdisjoint(found["name"] for found in operation["parameters"])
 
 
 def by_bucket(points: list[tuple[int, float]], interval_us: int) -> dict[int, list[float]]:

@@ -269,7 +269,7 @@ async def test_a_spike_is_stored_with_its_score(running: Pipeline) -> None:
     assert running.writer.counts.anomalies == 1
     rows = await running.store.find_series(ORGANIZATION)
     page = await running.store.page(
-        rows, start_us=0, end_us=1 << 60, order=Order.NEWEST_FIRST, limit=5, only_anomalies=True
+        rows, start_us=0, end_us=1 << 60, order=Order.NEWEST_FIRST, limit=5, anomaly=True
     )
     assert page.value == [35.0]
     assert (page.details[0].score or 0) > 6

@@ -221,7 +221,7 @@ class StationDoor:
     ) -> Verdict:
         try:
             decoded = decode_readings(payload)
-        except (Malformed, Invalid) as error:
+        except (Malformed, Invalid, TooLarge) as error:
             return self._refuse(
                 device, topic, payload, receipt, error=error.code, detail=error.detail
             )
@@ -235,7 +235,7 @@ class StationDoor:
             return Verdict.PASSED
         try:
             item = read_sensor_payload(payload, sensor_type=parts[1], sensor_id=parts[2])
-        except Malformed as error:
+        except (Malformed, TooLarge) as error:
             return self._refuse(
                 device, topic, payload, receipt, error=error.code, detail=error.detail
             )
@@ -363,11 +363,14 @@ def is_shared(topic: str) -> bool:
 
 
 def read_sensor_payload(payload: bytes, *, sensor_type: str, sensor_id: str) -> Mapping[str, Any]:
-    """Read ``{"value": …}`` or a bare value of ``sensors/{type}/{id}``. Raises ``Malformed``."""
+    """Read ``{"value": …}`` or a bare value of ``sensors/{type}/{id}``.
+
+    Raises ``Malformed`` and ``TooLarge``.
+    """
     content: Any
     try:
         content = msgspec.json.decode(payload)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         content = parse_json(payload)
     fields = dict(content) if isinstance(content, dict) else {"value": content}
     fields.pop("reading_type", None)

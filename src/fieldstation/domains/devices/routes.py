@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Body, Query, Request
 
 from fieldstation.domains.devices import heartbeats, service
 from fieldstation.domains.devices.access import (
@@ -36,6 +36,7 @@ from fieldstation.web.pagination import Listed, Page
 from fieldstation.web.sorting import SORT_CHARACTERS_MAX
 
 router = APIRouter(prefix="/devices", tags=["Devices"])
+HeartbeatForm = Annotated[HeartbeatBody, Body(default_factory=HeartbeatBody)]
 
 
 @router.get("")
@@ -181,7 +182,7 @@ async def revoke_key(
 async def send_heartbeat(
     *,
     device_id: str,
-    form: HeartbeatBody,
+    form: HeartbeatForm,
     caller: TheDevice,
     db: Db,
     clock: TheClock,

@@ -281,9 +281,14 @@ def origin_allowed(headers: Headers, settings: Settings) -> bool:
         return False
     if origin in settings.http.allowed_origins:
         return True
-    netloc = urlsplit(origin).netloc
-    public = urlsplit(settings.station.public_url or "").netloc
-    return netloc != "" and netloc in {headers.get("host", ""), public}
+    asked, public = urlsplit(origin), urlsplit(settings.station.public_url or "")
+    if asked.netloc == public.netloc:
+        return asked.netloc != "" and asked.scheme == public.scheme
+    if asked.netloc != headers.get("host"):
+        return False
+    return asked.scheme == "https" or not (
+        settings.http.https_redirect or settings.http.tls_cert_file
+    )
 
 
 WantsCookie = Annotated[

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from starlette.requests import cookie_parser
 
-from fieldstation.core.errors import Busy, Unauthenticated
+from fieldstation.core.errors import Unauthenticated
 from fieldstation.domains.identity.access import SESSION_COOKIE
 from fieldstation.domains.identity.schemas.callers import Principal
 from fieldstation.domains.identity.service.authenticator import Authenticator
@@ -23,7 +23,7 @@ def recogniser(authenticator: Authenticator) -> Recognise:
     async def look_up(token: str) -> Known | None:
         try:
             return known(await authenticator.authenticate(token))
-        except (Unauthenticated, Busy):  # the route says so itself, if it asks at all
+        except Unauthenticated:  # the route says so itself, if it asks at all
             return None
 
     return Recognise(offered_token, remembered, look_up)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from typing import cast
 
-from fieldstation.core.clock import Clock
+from fieldstation.core.clock import Clock, parse_time
 from fieldstation.core.errors import Busy, TooLarge
 from fieldstation.core.settings import TelemetrySettings
 from fieldstation.domains.telemetry.catalog import VARIANTS_MAX, DeviceSeries, Series
@@ -18,7 +18,6 @@ from fieldstation.domains.telemetry.payloads import (
     check_time,
     check_value,
     encode_metadata,
-    parse_time,
 )
 from fieldstation.domains.telemetry.ports import (
     FLAG_DETAIL,

@@ -4,9 +4,11 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 from pydantic import StringConstraints
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
+from fieldstation.core.limits import PAGE_ITEMS_DEFAULT
 from fieldstation.domains.telemetry import service
+from fieldstation.domains.telemetry.bucketing import invalid
 from fieldstation.domains.telemetry.last_values import LastValues
 from fieldstation.domains.telemetry.ports import Order, ReadingStore
 from fieldstation.domains.telemetry.schemas import DEVICE_ID, Fill, SortOrder
@@ -28,6 +30,9 @@ Instant = Annotated[
         examples=["2026-05-01T00:00:00Z"],
     ),
 ]
+Devices = Annotated[
+    Names, Query(description="Only this device; repeatable.", examples=[[DEVICE_ID]])
+]
 SensorTypes = Annotated[
     Names, Query(description="Only this type; repeatable.", examples=[["temperature"]])
 ]
@@ -38,7 +43,8 @@ SensorIds = Annotated[
     Names, Query(description="Only this sensor; repeatable.", examples=[["bme280-1"]])
 ]
 Flagged = Annotated[
-    bool | None, Query(description="Only readings flagged as anomalies.", examples=[True])
+    bool | None,
+    Query(description="Only readings flagged as anomalies; false: only others.", examples=[True]),
 ]
 
 
@@ -52,9 +58,7 @@ async def the_last_values(connection: HTTPConnection) -> LastValues:
 
 async def query_filter(
     *,
-    device_id: Annotated[
-        Names, Query(description="Only this device; repeatable.", examples=[[DEVICE_ID]])
-    ] = None,
+    device_id: Devices = None,
     sensor_type: SensorTypes = None,
     reading_type: ReadingTypes = None,
     sensor_id: SensorIds = None,
@@ -69,7 +73,7 @@ async def query_filter(
         sensor_ids=None if sensor_id is None else tuple(sensor_id),
         start_us=service.read_time("start", start),
         end_us=service.read_time("end", end),
-        only_anomalies=bool(anomaly),
+        anomaly=anomaly,
     )
 
 
@@ -94,11 +98,52 @@ async def device_filter(
     )
 
 
+async def latest_filter(
+    *,
+    request: Request,
+    device_id: Devices = None,
+    sensor_type: SensorTypes = None,
+    reading_type: ReadingTypes = None,
+    sensor_id: SensorIds = None,
+    anomaly: Flagged = None,
+) -> ReadingFilter:
+    """Refuse a period: only the newest readings are known, not the newest of some time."""
+    for name in ("start", "end"):
+        if name in request.query_params:
+            raise invalid(name, "newest readings have no period; ask for readings with limit=1")
+    return await query_filter(
+        device_id=device_id,
+        sensor_type=sensor_type,
+        reading_type=reading_type,
+        sensor_id=sensor_id,
+        anomaly=anomaly,
+    )
+
+
+async def device_latest_filter(
+    *,
+    request: Request,
+    device_id: str,
+    sensor_type: SensorTypes = None,
+    reading_type: ReadingTypes = None,
+    sensor_id: SensorIds = None,
+    anomaly: Flagged = None,
+) -> ReadingFilter:
+    return await latest_filter(
+        request=request,
+        device_id=[device_id],
+        sensor_type=sensor_type,
+        reading_type=reading_type,
+        sensor_id=sensor_id,
+        anomaly=anomaly,
+    )
+
+
 async def reading_page(
     order: Annotated[SortOrder, Query(description="By time.")] = SortOrder.DESC,
     limit: Annotated[
         int, Query(ge=1, le=service.READINGS_PAGE_MAX, description="Readings on this page.")
-    ] = service.READINGS_PAGE_DEFAULT,
+    ] = PAGE_ITEMS_DEFAULT,
     cursor: Annotated[
         str | None,
         Query(
@@ -144,5 +189,7 @@ Store = Annotated[ReadingStore, Depends(the_store)]
 Latest = Annotated[LastValues, Depends(the_last_values)]
 QueryFilter = Annotated[ReadingFilter, Depends(query_filter)]
 DeviceFilter = Annotated[ReadingFilter, Depends(device_filter)]
+LatestFilter = Annotated[ReadingFilter, Depends(latest_filter)]
+DeviceLatestFilter = Annotated[ReadingFilter, Depends(device_latest_filter)]
 Paging = Annotated[ReadingPage, Depends(reading_page)]
 Bucketing = Annotated[BucketRequest | None, Depends(bucket_request)]

@@ -13,17 +13,18 @@ from typing import Any, NamedTuple
 import cbor2
 import msgspec
 
-from fieldstation.core.clock import instant_to_us
 from fieldstation.core.errors import Invalid, Malformed, TooLarge
 from fieldstation.core.limits import JSON_DEPTH_MAX
 from fieldstation.domains.telemetry.schemas import SENSOR_TYPE_CHARACTERS_MAX, TEXT_BYTES_MAX
-from fieldstation.web.bodies import depth_of, is_storable, texts_of
+from fieldstation.web.bodies import check_containers, depth_of, is_storable, texts_of, too_deep
 
 METADATA_BYTES_MAX = 4096
 LABEL_CHARACTERS_MAX = 20
 SENSOR_ID_CHARACTERS_MAX = 100
 EARLIEST_US = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 AHEAD_US_MAX = 86_400 * 1_000_000
+REFUSED_TAGS = (25, 28, 29, 35, 36)
+"""References to texts and values, which say more than a body holds, and what is parsed further."""
 
 Value = bool | float | str
 Time = int | float | str | None
@@ -74,8 +75,8 @@ decode_single = msgspec.json.Decoder(Incoming).decode
 def decode_readings(body: bytes) -> Decoded:
     """Decode ``{"readings": […]}``, a bare list or a single reading, in JSON.
 
-    Unknown fields of a reading move into its metadata. Raises ``Malformed`` for what is not JSON
-    and ``Invalid`` for JSON that holds no readings.
+    Unknown fields of a reading move into its metadata. Raises ``Malformed`` for what is not JSON,
+    ``TooLarge`` for what nests too deep and ``Invalid`` for JSON that holds no readings.
     """
     try:
         return Decoded(decode_strictly(body), None, [])
@@ -99,14 +100,25 @@ def decode_cbor(body: bytes) -> Decoded:
     """As ``decode_readings``, in CBOR; of its tags, dates and decimal numbers are understood."""
     stream = BytesIO(body)
     try:
-        content = cbor2.load(stream, max_depth=JSON_DEPTH_MAX, strict_hashable_types=True)
+        content = cbor2.load(
+            stream,
+            max_depth=JSON_DEPTH_MAX,
+            strict_hashable_types=True,
+            semantic_decoders=dict.fromkeys(REFUSED_TAGS, refuse_tag),
+        )
     except (cbor2.CBORError, ValueError, OverflowError, TypeError) as error:
         if "depth" in str(error):
             raise too_deep("CBOR") from error
+        if isinstance(error.__cause__, Malformed):
+            raise error.__cause__ from None
         raise Malformed("The body is not valid CBOR.") from error
     if stream.tell() != len(body):
         raise Malformed("The body is not valid CBOR: something stands behind its end.")
     return take_content(content)
+
+
+def refuse_tag(_content: Any, _immutable: bool) -> Any:
+    raise Malformed("CBOR: no references, patterns or messages; write each value out.")
 
 
 def take_content(content: Any) -> Decoded:
@@ -160,19 +172,14 @@ def sort_out(content: Any) -> Decoded:
 
 def parse_json(body: bytes) -> Any:
     """Parse JSON, also with the NaN and Infinity that some encoders write, so that only their
-    readings fail."""
+    readings fail. Raises ``Malformed`` and ``TooLarge``."""
+    check_containers(body)
     try:
         return json.loads(body)
     except RecursionError as error:
         raise too_deep("JSON") from error
     except ValueError as error:
         raise Malformed("The body is not valid JSON.") from error
-
-
-def too_deep(encoding: str) -> Malformed:
-    return Malformed(
-        f"The {encoding} is nested deeper than {JSON_DEPTH_MAX} levels.", code="too_deep"
-    )
 
 
 def read_item(item: Any) -> Incoming | tuple[str, str]:
@@ -186,10 +193,10 @@ def read_item(item: Any) -> Incoming | tuple[str, str]:
     if unknown:
         metadata = known.get("metadata") or {}
         known["metadata"] = {**unknown, **metadata} if isinstance(metadata, dict) else metadata
-    known = {name: as_json_has_it(content) for name, content in known.items()}
-    if not isinstance(known["value"], bool | int | float | str):
-        return "invalid_value", "value: send a number, true, false or a text."
     try:
+        known = {name: as_json_has_it(content) for name, content in known.items()}
+        if not isinstance(known["value"], bool | int | float | str):
+            return "invalid_value", "value: send a number, true, false or a text."
         return msgspec.convert(known, Incoming)
     except (msgspec.ValidationError, OverflowError) as error:
         return "invalid_reading", str(error)
@@ -215,36 +222,6 @@ def check_value(value: Value) -> Rejection | None:
     if not math.isfinite(value):
         return Rejection(0, "not_finite", "value: NaN and infinities are not readings.")
     return None
-
-
-def parse_time(value: int | float | str) -> int | None:
-    """Return microseconds since the epoch, or None for what is no time.
-
-    Numbers go by magnitude: below 1e11 seconds, below 1e14 milliseconds, below 1e17 microseconds,
-    else nanoseconds.
-    """
-    if isinstance(value, str):
-        return parse_written_time(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    size = abs(value)
-    if size < 1e11:
-        return round(value * 1_000_000)
-    if size < 1e14:
-        return round(value * 1_000)
-    if size < 1e17:
-        return int(value)
-    return int(value) // 1_000
-
-
-def parse_written_time(text: str) -> int | None:
-    try:
-        moment = datetime.fromisoformat(text.upper())
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return instant_to_us(moment)
-    except (OverflowError, ValueError):
-        return None
 
 
 def check_time(ts_us: int | None, now_us: int) -> Rejection | None:

@@ -265,13 +265,20 @@ class ReadingStore(Protocol):
         order: Order,
         limit: int,
         after: PageKey | None = None,
-        only_anomalies: bool = False,
+        anomaly: bool | None = None,
     ) -> Columns:
-        """Return up to ``limit`` readings ordered by ``(ts_us, series_id)``, with their details."""
+        """Return up to ``limit`` readings ordered by ``(ts_us, series_id)``, with their details;
+        only flagged ones or only others if ``anomaly`` says so, as below."""
         ...
 
     async def buckets(
-        self, series: Sequence[SeriesRow], *, start_us: int, end_us: int, interval_us: int
+        self,
+        series: Sequence[SeriesRow],
+        *,
+        start_us: int,
+        end_us: int,
+        interval_us: int,
+        anomaly: bool | None = None,
     ) -> list[Bucket]:
         """Aggregate into buckets aligned to the epoch, ordered by ``(series_id, start_us)``.
 
@@ -280,7 +287,12 @@ class ReadingStore(Protocol):
         ...
 
     async def stats(
-        self, series: Sequence[SeriesRow], *, start_us: int, end_us: int
+        self,
+        series: Sequence[SeriesRow],
+        *,
+        start_us: int,
+        end_us: int,
+        anomaly: bool | None = None,
     ) -> list[SeriesStats]:
         """Summarise each series that has numeric readings in the period.
 

@@ -10,7 +10,9 @@ from fieldstation.domains.telemetry.access import Reader, documented_sender, sen
 from fieldstation.domains.telemetry.parameters import (
     Bucketing,
     DeviceFilter,
+    DeviceLatestFilter,
     Latest,
+    LatestFilter,
     Paging,
     QueryFilter,
     Store,
@@ -29,14 +31,14 @@ from fieldstation.domains.telemetry.schemas import (
     RefusalRead,
     StatsList,
 )
-from fieldstation.web.bodies import decode_body
+from fieldstation.web.bodies import JSON, JSON_TYPES, content_type, decode_body, unsupported
 from fieldstation.web.dependencies import ReadDb
 from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.hot_route import HotRoute
 from fieldstation.web.pagination import Listed, Page
 
-JSON = "application/json"
 DECODERS = {
+    JSON: decode_readings,
     "application/cbor": decode_cbor,
     "application/msgpack": decode_msgpack,
     "application/vnd.msgpack": decode_msgpack,
@@ -74,9 +76,14 @@ async def send_readings(request: Request) -> Response:
 
 
 def decoder_for(request: Request) -> Callable[[bytes], Decoded]:
-    """Choose by ``Content-Type``; whatever is neither CBOR nor MessagePack is read as JSON."""
-    content_type = request.headers.get("content-type", JSON).partition(";")[0]
-    return DECODERS.get(content_type.strip().lower(), decode_readings)
+    """Choose by ``Content-Type``, JSON where there is none. Raises ``UnsupportedMedia``."""
+    given = content_type(request.headers, default=JSON)
+    decode = DECODERS.get(given)
+    if decode is not None:
+        return decode
+    if JSON_TYPES.match(given):
+        return decode_readings
+    raise unsupported(given, f"Content-Type: {JSON}, application/cbor or application/msgpack")
 
 
 @router.get(
@@ -106,7 +113,7 @@ async def read_device_readings(
     summary="Read a device's newest readings",
 )
 async def read_latest(
-    device_id: str, caller: Reader, db: ReadDb, last_values: Latest, wanted: DeviceFilter
+    device_id: str, caller: Reader, db: ReadDb, last_values: Latest, wanted: DeviceLatestFilter
 ) -> Response:
     """Return the newest reading of every series of a device, from memory."""
     await devices.require_device(db, caller.scope, device_id)
@@ -140,7 +147,7 @@ async def read_readings(
 @router.get(
     "/readings/latest", response_model=LatestReadings, summary="Read newest readings across devices"
 )
-async def read_latest_across(caller: Reader, last_values: Latest, wanted: QueryFilter) -> Response:
+async def read_latest_across(caller: Reader, last_values: Latest, wanted: LatestFilter) -> Response:
     """Return the newest reading of every series across devices, from memory."""
     items = service.list_latest(last_values, caller.scope, wanted)
     return Response(encode({"items": items}), media_type=JSON)

@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from fieldstation.core.clock import instant_to_us, us_to_instant, us_to_rfc3339
+from fieldstation.core.clock import (
+    instant_to_us,
+    parse_text_time,
+    us_to_instant,
+    us_to_rfc3339,
+)
 from fieldstation.core.errors import Invalid
 from fieldstation.domains.identity.schemas import TenantScope
 from fieldstation.domains.telemetry.bucketing import (
@@ -17,8 +22,9 @@ from fieldstation.domains.telemetry.bucketing import (
 from fieldstation.domains.telemetry.catalog import Catalog
 from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.last_values import LastValues
-from fieldstation.domains.telemetry.payloads import Decoded, check_count, parse_time
+from fieldstation.domains.telemetry.payloads import Decoded, check_count
 from fieldstation.domains.telemetry.ports import (
+    FLAG_ANOMALY,
     Order,
     Outcome,
     PageKey,
@@ -32,7 +38,6 @@ from fieldstation.web.pagination import decode_cursor, encode_cursor
 READINGS_PAGE_MAX = 10_000
 EARLIEST_ASKED_US = instant_to_us(datetime(1, 1, 1, tzinfo=UTC))
 LATEST_ASKED_US = instant_to_us(datetime(9999, 12, 31, tzinfo=UTC))
-READINGS_PAGE_DEFAULT = 100
 FAR_FUTURE_US = 1 << 62
 BUCKETS_SPAN_US_DEFAULT = 86_400 * 1_000_000
 
@@ -46,7 +51,7 @@ class ReadingFilter:
     sensor_ids: tuple[str, ...] | None = None
     start_us: int | None = None
     end_us: int | None = None
-    only_anomalies: bool = False
+    anomaly: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +154,7 @@ def read_time(name: str, text: str | None) -> int | None:
     """Read a time of a query. Raises ``Invalid``."""
     if text is None:
         return None
-    try:
-        number: float | str = float(text)
-    except ValueError:
-        number = text.replace(" ", "+")  # an unescaped plus sign of an offset
-    found = parse_time(number)
+    found = parse_text_time(text)
     if found is None or not EARLIEST_ASKED_US <= found <= LATEST_ASKED_US:
         raise Invalid(
             f"{name}: use RFC 3339 or epoch seconds, ms, µs or ns.",
@@ -206,7 +207,7 @@ async def list_readings(
         order=page.order,
         limit=page.limit + 1,
         after=None if page.cursor is None else PageKey(*decode_cursor(page.cursor, int, int)),
-        only_anomalies=wanted.only_anomalies,
+        anomaly=wanted.anomaly,
     )
     rows = list(render_columns(columns, {row.id: row for row in series}))
     if len(rows) <= page.limit:
@@ -232,7 +233,13 @@ async def list_buckets(
     check_bucket_count(
         start_us=start_us, end_us=end_us, interval_us=interval_us, series=len(series)
     )
-    buckets = await store.buckets(series, start_us=start_us, end_us=end_us, interval_us=interval_us)
+    buckets = await store.buckets(
+        series,
+        start_us=start_us,
+        end_us=end_us,
+        interval_us=interval_us,
+        anomaly=wanted.anomaly,
+    )
     return bucket_rows(
         buckets, series, aggregates=aggregates, fill=bucketing.fill, interval_us=interval_us
     )
@@ -248,6 +255,7 @@ async def list_stats(
         series,
         start_us=wanted.start_us or 0,
         end_us=FAR_FUTURE_US if wanted.end_us is None else wanted.end_us,
+        anomaly=wanted.anomaly,
     )
     return [
         {
@@ -279,6 +287,7 @@ def list_latest(
     else:
         found = [n for device_id in wanted.device_ids for n in last_values.of_device(device_id)]
     types, ids, devices = wanted.sensor_types, wanted.sensor_ids, scope.device_ids
+    anomaly = wanted.anomaly
     return [
         newest.rendered()
         for newest in found
@@ -286,6 +295,7 @@ def list_latest(
         and (devices is None or newest.key.device_id in devices)
         and (types is None or newest.key.sensor_type in types)
         and (ids is None or newest.key.sensor_id in ids)
+        and (anomaly is None or anomaly == (newest.flags & FLAG_ANOMALY != 0))
     ]
 
 

@@ -57,7 +57,7 @@ async def unstored(response: Response) -> None:
         errors.weak_password("is one of the common passwords that are tried first"),
     ),
 )
-@limited("3/minute")
+@limited("3/minute", by_address=True)
 async def register(
     form: RegisterRequest, desk: TheDesk, settings: TheSettings, peer: Peer
 ) -> AccountRead:
@@ -71,7 +71,7 @@ async def register(
     dependencies=[Depends(unstored), Depends(session_cookies_from_here)],
     responses=refuses(errors.bad_login(), errors.foreign_origin(), errors.locked_out(60)),
 )
-@limited("5/minute")
+@limited("5/minute", by_address=True)
 async def login(
     *,
     form: LoginRequest,
@@ -101,7 +101,7 @@ async def login(
     dependencies=[Depends(unstored)],
     responses=refuses(errors.bad_login(), errors.locked_out(60)),
 )
-@limited("5/minute")
+@limited("5/minute", by_address=True)
 async def token(
     form: Annotated[TokenForm, Form()], desk: TheDesk, limits: TheLimits, peer: Peer
 ) -> TokensRead:

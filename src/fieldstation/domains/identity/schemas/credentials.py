@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import (
-    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -13,6 +12,7 @@ from pydantic import (
 )
 
 from fieldstation.web.docs.examples import examples
+from fieldstation.web.instants import Instant
 
 PASSWORD_CHARACTERS_MAX = 256
 API_KEY_SCOPES_MAX = 50
@@ -240,7 +240,7 @@ class ApiKeyCreate(Input):
         description="What the key may do; each must be one of your own scopes.",
         examples=[["telemetry:read", "telemetry:write"]],
     )
-    expires_at: AwareDatetime | None = Field(
+    expires_at: Instant | None = Field(
         default=None,
         description="When the key ends by itself; never, if absent.",
         examples=["2027-01-01T00:00:00Z"],

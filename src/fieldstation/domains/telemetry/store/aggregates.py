@@ -20,7 +20,7 @@ from fieldstation.domains.telemetry.ports import (
 )
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
 from fieldstation.domains.telemetry.store.gathering import bounded, gather, hours_with_readings
-from fieldstation.domains.telemetry.store.points import Floats, Points, runs
+from fieldstation.domains.telemetry.store.points import Floats, Points, flagged, runs
 from fieldstation.domains.telemetry.store.recent import Part
 from fieldstation.domains.telemetry.store.steps import Steps
 
@@ -43,13 +43,14 @@ def buckets(
     start_us: int,
     end_us: int,
     interval_us: int,
+    anomaly: bool | None = None,
 ) -> Steps[list[Bucket]]:
     """Aggregate into buckets.
 
     Cost: reads every chunk of the period once; holds about a million readings at a time.
     """
     found: dict[tuple[int, int], Bucket] = {}
-    for walk in walks(series, start_us, end_us):
+    for walk in walks(series, start_us, end_us, anomaly):
         while (block := (yield from walk.next_block(dialect, parts))) is not None:
             for bucket in _buckets_of(block, interval_us):
                 key = (bucket.series_id, bucket.start_us)
@@ -65,6 +66,7 @@ def stats(
     *,
     start_us: int,
     end_us: int,
+    anomaly: bool | None = None,
 ) -> Steps[list[SeriesStats]]:
     """Summarise each series; percentiles are exact up to four million readings of a series.
 
@@ -72,7 +74,7 @@ def stats(
     at a time, and the values of 100 series.
     """
     found: list[SeriesStats] = []
-    for walk in walks(series, start_us, end_us):
+    for walk in walks(series, start_us, end_us, anomaly):
         summaries: defaultdict[int, Summary] = defaultdict(Summary)
         while (block := (yield from walk.next_block(dialect, parts))) is not None:
             bounds = runs(block.series_id)
@@ -83,18 +85,23 @@ def stats(
     return sorted(found, key=lambda summary: summary.series_id)
 
 
-def walks(series: Sequence[SeriesRow], start_us: int, end_us: int) -> Iterator["Walk"]:
+def walks(
+    series: Sequence[SeriesRow], start_us: int, end_us: int, anomaly: bool | None
+) -> Iterator["Walk"]:
     """Yield a walk for each hundred of the series."""
     ids = [row.id for row in series]
     for at in range(0, len(ids), SERIES_PER_WALK):
-        yield Walk(ids[at : at + SERIES_PER_WALK], *bounded(start_us, end_us))
+        yield Walk(ids[at : at + SERIES_PER_WALK], *bounded(start_us, end_us), anomaly=anomaly)
 
 
 class Walk:
     """The numeric readings of some series in a period, in blocks of ascending hours."""
 
-    def __init__(self, series_ids: Sequence[int], start_us: int, end_us: int) -> None:
+    def __init__(
+        self, series_ids: Sequence[int], start_us: int, end_us: int, *, anomaly: bool | None
+    ) -> None:
         self._series_ids = series_ids
+        self._anomaly = anomaly
         self._start_us = start_us
         self._end_us = end_us
         self._hours: list[int] | None = None if start_us < end_us else []
@@ -120,6 +127,8 @@ class Walk:
             )
             self._fit(len(points))
             points = points.take((points.flags & KIND_MASK) != Kind.TEXT)
+            if self._anomaly is not None:
+                points = flagged(points, anomaly=self._anomaly)
             if len(points):
                 return points
         return None

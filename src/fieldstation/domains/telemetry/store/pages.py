@@ -20,6 +20,7 @@ from fieldstation.domains.telemetry.store.gathering import bounded, gather
 from fieldstation.domains.telemetry.store.points import (
     Points,
     columns_of,
+    flagged,
     floats,
     in_key_order,
     integers,
@@ -72,7 +73,7 @@ def page(
     order: Order,
     limit: int,
     after: PageKey | None,
-    only_anomalies: bool,
+    anomaly: bool | None,
 ) -> Steps[Columns]:
     """Read one page.
 
@@ -86,7 +87,7 @@ def page(
         return Columns()
     reach = _reach(start_us, end_us, order, after)
     ids = [row.id for row in series]
-    if only_anomalies:
+    if anomaly:
         return (yield from _anomalies(dialect, parts, ids, reach, limit))
     found: list[Points] = []
     count = 0
@@ -99,6 +100,8 @@ def page(
         if low >= high:
             break
         points = reach.pick((yield from gather(dialect, parts, ids, start_us=low, end_us=high)))
+        if anomaly is not None:
+            points = flagged(points, anomaly=anomaly)
         found.append(points.take(slice(limit - count)))
         count += len(found[-1])
         edge = high if reach.forwards else low
@@ -162,7 +165,7 @@ def _anomalies(
 ) -> Steps[Columns]:
     """Read a page of anomalies: one search per series and the anomalies found."""
     pieces = [
-        piece.take((piece.flags & FLAG_ANOMALY) != 0)
+        flagged(piece, anomaly=True)
         for part in parts
         for piece in between(part, ids, reach.start_us, reach.end_us)
     ]
@@ -182,14 +185,14 @@ def _points(rows: Sequence[Row]) -> Points:
 @lru_cache(maxsize=4)
 def _anomalies_text(dialect: Dialect, order: Order) -> str:
     direction, compare = ("ASC", ">") if order is Order.OLDEST_FIRST else ("DESC", "<")
-    flagged = (
+    condition = (
         "d.series_id = k.series_id AND d.ts >= $2 AND d.ts < $3"
         f" AND (d.flags & {FLAG_ANOMALY}) <> 0"
     )
     return dialect.finish(
         "SELECT d.series_id, d.ts, d.value, d.flags FROM"
         f" {dialect.rows('$1', 'k', series_id='bigint')}"
-        f" {dialect.seek('reading_detail', 'd', flagged)}"
+        f" {dialect.seek('reading_detail', 'd', condition)}"
         f" WHERE (d.ts, d.series_id) {compare} ($4, $5)"
         f" ORDER BY d.ts {direction}, d.series_id {direction} LIMIT $6"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldstation.domains.telemetry.ports import FLAG_DETAIL, Columns, Detail
+from fieldstation.domains.telemetry.ports import FLAG_ANOMALY, FLAG_DETAIL, Columns, Detail
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -92,6 +92,11 @@ def joined(parts: Iterable[Points]) -> Points:
         np.concatenate([empty_i, *(part.flags for part in whole)]),
         details,
     )
+
+
+def flagged(points: Points, *, anomaly: bool) -> Points:
+    """Return only the readings that were flagged as anomalies, or only the others."""
+    return points.take(((points.flags & FLAG_ANOMALY) != 0) == anomaly)
 
 
 def key_order(points: Points) -> NDArray[np.intp]:

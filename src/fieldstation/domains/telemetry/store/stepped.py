@@ -130,7 +130,7 @@ class SteppedStore(ABC):
         order: Order,
         limit: int,
         after: PageKey | None = None,
-        only_anomalies: bool = False,
+        anomaly: bool | None = None,
     ) -> Columns:
         return await self._read_readings(
             lambda parts: pages.page(
@@ -142,12 +142,18 @@ class SteppedStore(ABC):
                 order=order,
                 limit=limit,
                 after=after,
-                only_anomalies=only_anomalies,
+                anomaly=anomaly,
             )
         )
 
     async def buckets(
-        self, series: Sequence[SeriesRow], *, start_us: int, end_us: int, interval_us: int
+        self,
+        series: Sequence[SeriesRow],
+        *,
+        start_us: int,
+        end_us: int,
+        interval_us: int,
+        anomaly: bool | None = None,
     ) -> list[Bucket]:
         return await self._read_readings(
             lambda parts: aggregates.buckets(
@@ -157,15 +163,21 @@ class SteppedStore(ABC):
                 start_us=start_us,
                 end_us=end_us,
                 interval_us=interval_us,
+                anomaly=anomaly,
             )
         )
 
     async def stats(
-        self, series: Sequence[SeriesRow], *, start_us: int, end_us: int
+        self,
+        series: Sequence[SeriesRow],
+        *,
+        start_us: int,
+        end_us: int,
+        anomaly: bool | None = None,
     ) -> list[SeriesStats]:
         return await self._read_readings(
             lambda parts: aggregates.stats(
-                self._dialect, parts, series, start_us=start_us, end_us=end_us
+                self._dialect, parts, series, start_us=start_us, end_us=end_us, anomaly=anomaly
             )
         )
 
