@@ -217,7 +217,10 @@ def test_newest_readings_have_no_period_and_say_so(owner: StationClient, name: s
         assert [fault["loc"] for fault in body["errors"]] == [["query", name]]
     paths = owner.get("/openapi.json")["paths"]
     described = [
-        {parameter.get("name") for parameter in paths[f"/api/v1/readings{end}"]["get"]["parameters"]}
+        {
+            parameter.get("name")
+            for parameter in paths[f"/api/v1/readings{end}"]["get"]["parameters"]
+        }
         for end in ("", "/latest")
     ]
     assert [name in names for names in described] == [True, False]

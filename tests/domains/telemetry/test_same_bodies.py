@@ -1,15 +1,17 @@
 """The described and the decoded form of the same body accept the same input."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from fieldstation.core.errors import Invalid
+from fieldstation.core.limits import JSON_DEPTH_MAX
 from fieldstation.domains.devices.heartbeats import decode_heartbeat
 from fieldstation.domains.devices.schemas import HeartbeatBody, HeartbeatCreate
 from fieldstation.domains.telemetry.payloads import (
@@ -17,9 +19,15 @@ from fieldstation.domains.telemetry.payloads import (
     check_labels,
     check_value,
     decode_readings,
+    encode_metadata,
 )
-from fieldstation.domains.telemetry.schemas import ReadingCreate, ReadingsCreate
+from fieldstation.domains.telemetry.schemas import (
+    METADATA_BYTES_MAX,
+    ReadingCreate,
+    ReadingsCreate,
+)
 from fieldstation.web.bodies import check_json
+from tests.clients import StationClient, expect
 
 TEXTS = st.one_of(
     st.text(max_size=60).filter(lambda text: "\x00" not in text),
@@ -31,7 +39,20 @@ NUMBERS = st.one_of(
     st.sampled_from([0, 1, 21.5, -61, 100, 101, -200.5]),
 )
 VALUES = st.one_of(NUMBERS, st.booleans(), TEXTS, st.none(), st.just([]), st.just({"a": 1}))
-METADATA = st.one_of(st.none(), st.just({}), st.just({"raw": 2150}), st.just(5), st.just("x"))
+FITTING = {"x": "y" * (METADATA_BYTES_MAX - len('{"x":""}'))}
+
+
+def nested(levels: int) -> Any:
+    return {"a": nested(levels - 1)} if levels else 1
+
+
+METADATA = st.sampled_from(
+    [
+        *(None, {}, {"raw": 2150}, 5, "x", [], FITTING, {"x": FITTING["x"] + "y"}),
+        *(nested(JSON_DEPTH_MAX - 1), nested(JSON_DEPTH_MAX), nested(900)),
+        *({"a": "\x00"}, {"\x00": 1}, {"a": [{"b": "x\x00"}]}, {"a": "\ud800"}, {"\udfff": []}),
+    ]
+)
 
 
 def objects(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
@@ -63,25 +84,45 @@ HEARTBEATS = objects(
 )
 
 
-def is_decoded(reading: dict[str, Any]) -> bool:
+def in_a_batch(reading: Any) -> Any:
+    return {"readings": [reading]}
+
+
+def in_a_list(reading: Any) -> Any:
+    return [reading]
+
+
+def alone(reading: Any) -> Any:
+    return reading
+
+
+FORMS = [in_a_batch, in_a_list, alone]
+DESCRIBED = TypeAdapter[object](ReadingsCreate | list[ReadingCreate] | ReadingCreate)
+
+
+def is_decoded(body: Any) -> bool:
     """Tell whether the intake takes a reading, its time apart, which depends on the clock."""
-    decoded = decode_readings(json.dumps({"readings": [reading]}).encode())
+    decoded = decode_readings(json.dumps(body).encode())
     if decoded.rejected:
         return False
     taken = decoded.readings[0]
-    return check_labels(taken) is None and check_value(taken.value) is None
+    if check_labels(taken) is not None or check_value(taken.value) is not None:
+        return False
+    return not taken.metadata or isinstance(encode_metadata(taken.metadata), bytes)
 
 
-def is_described(reading: dict[str, Any]) -> bool:
+def is_described(body: Any) -> bool:
     try:
-        ReadingsCreate.model_validate({"readings": [reading]})
+        DESCRIBED.validate_python(body)
     except ValidationError:
         return False
     return True
 
 
+@pytest.mark.parametrize("form", FORMS)
 @given(READINGS)
 @example({"sensor_type": "soil", "value": 1, "metadata": 5, "unknown": True})
+@example({"sensor_type": "soil", "value": 1, "metadata": [], "unknown": True})
 @example({"reading_type": "soil", "value": 10**400})
 @example({"sensor_type": "soil", "value": True, "timestamp": True})
 @example({"sensor_type": "İ" * 26, "value": "1"})
@@ -89,8 +130,30 @@ def is_described(reading: dict[str, Any]) -> bool:
 @example({"sensor_type": "soil", "reading_type": " ", "value": 0})
 @example({"sensor_type": "soil", "reading_type": "x" * 51, "value": 0})
 @example({"sensor_type": None, "reading_type": "soil", "value": 0})
-def test_a_described_reading_is_one_that_is_decoded(reading: dict[str, Any]) -> None:
-    assert is_described(reading) == is_decoded(reading)
+def test_a_described_reading_is_one_that_is_decoded(
+    form: Callable[[Any], Any], reading: dict[str, Any]
+) -> None:
+    assert is_described(form(reading)) == is_decoded(form(reading))
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_a_heartbeat_may_say_nothing_at_both_doors(client: StationClient, body: bytes) -> None:
+    device = client.register_device()
+    path = f"/api/v1/devices/{device.id}/heartbeat"
+    expect(client.http.post(path, content=body, headers=device.headers), 200)
+    assert decode_heartbeat(body) == {}
+
+
+@pytest.mark.parametrize("body", [b"null", b"[]", b"5", b"nothing"])
+def test_a_heartbeat_that_is_no_object_is_refused_at_both_doors(
+    client: StationClient, body: bytes
+) -> None:
+    device = client.register_device()
+    path = f"/api/v1/devices/{device.id}/heartbeat"
+    answer = client.http.post(path, content=body, headers=device.headers)
+    assert answer.status_code in {400, 422}
+    with pytest.raises(Invalid):
+        decode_heartbeat(body)
 
 
 @given(HEARTBEATS)
@@ -120,6 +183,7 @@ def test_the_examples_are_accepted_by_both(body: dict[str, Any]) -> None:
     for reading in body["readings"]:
         assert is_described(reading)
         assert is_decoded(reading)
+    assert is_described(body)
 
 
 def test_the_two_forms_of_a_reading_have_the_same_fields() -> None:

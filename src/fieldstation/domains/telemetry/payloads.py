@@ -15,10 +15,13 @@ import msgspec
 
 from fieldstation.core.errors import Invalid, Malformed, TooLarge
 from fieldstation.core.limits import JSON_DEPTH_MAX
-from fieldstation.domains.telemetry.schemas import SENSOR_TYPE_CHARACTERS_MAX, TEXT_BYTES_MAX
+from fieldstation.domains.telemetry.schemas import (
+    METADATA_BYTES_MAX,
+    SENSOR_TYPE_CHARACTERS_MAX,
+    TEXT_BYTES_MAX,
+)
 from fieldstation.web.bodies import check_containers, depth_of, is_storable, texts_of, too_deep
 
-METADATA_BYTES_MAX = 4096
 LABEL_CHARACTERS_MAX = 20
 SENSOR_ID_CHARACTERS_MAX = 100
 EARLIEST_US = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
@@ -191,8 +194,9 @@ def read_item(item: Any) -> Incoming | tuple[str, str]:
     known = {name: content for name, content in item.items() if name in FIELDS}
     unknown = {name: content for name, content in item.items() if name not in FIELDS}
     if unknown:
-        metadata = known.get("metadata") or {}
-        known["metadata"] = {**unknown, **metadata} if isinstance(metadata, dict) else metadata
+        metadata = known.get("metadata")
+        if metadata is None or isinstance(metadata, dict):
+            known["metadata"] = {**unknown, **(metadata or {})}
     try:
         known = {name: as_json_has_it(content) for name, content in known.items()}
         if not isinstance(known["value"], bool | int | float | str):

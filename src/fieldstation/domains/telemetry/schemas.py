@@ -1,16 +1,19 @@
 """What readings look like at the edge; the hot paths encode the same shapes with msgspec."""
 
+import json
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from fieldstation.web.bodies import is_storable
+from fieldstation.core.limits import JSON_DEPTH_MAX
+from fieldstation.web.bodies import depth_of, is_storable, texts_of
 from fieldstation.web.docs.examples import examples
 
 SENSOR_TYPE_CHARACTERS_MAX = 50
 TEXT_BYTES_MAX = 1024
+METADATA_BYTES_MAX = 4096
 DEVICE_ID = "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a20"
 
 
@@ -87,6 +90,16 @@ class ReadingCreate(BaseModel):
     def has_a_type(self) -> "ReadingCreate":
         if not (self.sensor_type or self.reading_type):
             raise ValueError("every reading needs a sensor_type")
+        return self
+
+    @model_validator(mode="after")
+    def has_metadata_that_fits(self) -> "ReadingCreate":
+        metadata = {**(self.model_extra or {}), **(self.metadata or {})}
+        if depth_of(metadata) > JSON_DEPTH_MAX or not all(map(is_storable, texts_of(metadata))):
+            raise ValueError(f"metadata: at most {JSON_DEPTH_MAX} levels, no NUL characters")
+        encoded = json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(encoded) > METADATA_BYTES_MAX:
+            raise ValueError(f"metadata: at most {METADATA_BYTES_MAX} bytes")
         return self
 
 
