@@ -197,6 +197,23 @@ def test_logins_of_one_account_are_limited_from_wherever_they_come(
     assert codes[20] == "rate_limited"
 
 
+def test_another_spelling_or_name_of_an_account_shares_its_counter(
+    limited: StationProcess,
+) -> None:
+    email, username = "mallory@example.org", "mallory"
+    with from_address(limited, "198.51.100.50") as client:
+        form = {"email": email, "username": username, "password": PASSWORD}
+        expect(client.post("/api/v1/auth/register", json=form), 201)
+    names = [email, f" {email}", f"{email.upper()}\t", username, f"{username}  "]
+    found = []
+    for number in range(21):
+        with from_address(limited, f"198.51.100.{60 + number}") as client:
+            form = {"username": names[number % len(names)], "password": "wrong"}
+            found.append(client.post("/api/v1/auth/token", data=form).json()["error"])
+    assert set(found[:20]) <= {"invalid_credentials", "login_locked"}
+    assert found[20] == "rate_limited"
+
+
 def test_probes_are_not_limited_and_the_health_page_says_where_is_counted(
     limited: StationProcess,
 ) -> None:

@@ -259,7 +259,12 @@ async def test_cookies_carry_the_session(station: Station, ada: Person) -> None:
     refusal(await client.post("/probe", headers={"origin": "null"}), 403, "csrf_failed")
     own = {"origin": "http://station.test"}
     expect(await client.post("/probe", headers=own), 200)
-    refusal(await client.post("/api/v1/auth/refresh", headers=foreign), 401, "unauthenticated")
+    for headers in (foreign, {"origin": "null"}, {}):
+        answer = await client.post("/api/v1/auth/refresh", headers=headers)
+        refusal(answer, 403, "csrf_failed")
+    given = {"refresh_token": "of somebody who needs no cookie"}
+    answer = await client.post("/api/v1/auth/refresh", headers=foreign, json=given)
+    refusal(answer, 401, "unauthenticated")
     renewed = await client.post("/api/v1/auth/refresh", headers=own)
     expect(renewed, 200)
     assert len(renewed.headers.get_list("set-cookie")) == 2

@@ -1,6 +1,7 @@
 """Sessions: renewing and ending them."""
 
 from datetime import timedelta
+from functools import partial
 
 import anyio
 import pytest
@@ -13,6 +14,7 @@ from fieldstation.domains.identity.queries import credentials, people
 from fieldstation.domains.identity.service.revocations import revoke_families
 from fieldstation.domains.identity.service.sessions import SESSIONS_PER_USER_MAX
 from tests.domains.identity.stations import (
+    START,
     Person,
     Station,
     expect,
@@ -133,6 +135,42 @@ async def test_two_refreshes_on_two_nodes_have_one_winner_and_the_session_goes_o
         assert sorted(answer.status_code for answer in answers) == [200, 401]
         won = next(answer for answer in answers if answer.status_code == 200).json()
         expect(await refresh(there, won["refresh_token"]), 200)
+
+
+async def test_a_race_between_nodes_whose_clocks_differ_ends_no_session(
+    postgresql_url: str,
+) -> None:
+    """The loser arrives before the exchange, though its node's clock is a minute ahead."""
+    await make_tables(postgresql_url)
+    ahead = ManualClock(START + timedelta(minutes=1))
+    async with (
+        open_station(postgresql_url) as here,
+        open_station(postgresql_url, clock=ahead) as there,
+    ):
+        ada = await here.register("ada@example.org")
+        answers: list[Response] = []
+
+        async def renew(station: Station) -> None:
+            answers.append(await refresh(station, ada.tokens["refresh_token"]))
+
+        async def are_waiting(count: int) -> bool:
+            return await count_waiting(here) == count
+
+        async with (
+            anyio.create_task_group() as tasks,
+            here.database.transaction() as session,
+        ):
+            await people.locked_user(session, ada.id)
+            for count, station in enumerate((here, there), start=1):
+                tasks.start_soon(renew, station)
+                await wait_until(partial(are_waiting, count))
+        assert [answer.status_code for answer in answers] == [200, 401]
+        won = answers[0].json()
+        expect(await refresh(there, won["refresh_token"]), 200)
+        refusal(await refresh(here, won["refresh_token"]), 401, "unauthenticated")
+        refusal(await refresh(here, won["refresh_token"]), 401, "unauthenticated")
+        async with here.database.reading() as session:
+            assert not await credentials.live_families(session, ada.id, now=here.clock.now())
 
 
 async def test_logout_ends_this_session_only_and_for_good(

@@ -1,21 +1,62 @@
 """Socket tickets: one use, by whoever brings them first."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
 import anyio
 import pytest
 
-from fieldstation.core.clock import ManualClock
+from fieldstation.core.clock import ManualClock, SystemClock
 from fieldstation.core.errors import Unauthenticated
-from fieldstation.domains.identity.access import redeem_ticket
+from fieldstation.db.database import Database, Session
+from fieldstation.domains.identity.access import Caller, redeem_ticket
 from fieldstation.domains.identity.models import SocketTicket
-from tests.domains.identity.stations import Person, Station, expect
+from tests.domains.identity.stations import (
+    Person,
+    Station,
+    expect,
+    make_tables,
+    open_station,
+)
 from tests.domains.identity.test_keys import DEVICE, issue_device_key
+from tests.domains.identity.test_revocation import (
+    End,
+    change_password,
+    deactivate,
+    degrade,
+    log_out,
+    remove,
+    revoke_personal_key,
+)
+from tests.domains.identity.test_sessions import manual
 
 pytestmark = pytest.mark.anyio
 PATH = "/api/v1/auth/ws-ticket"
 
 
-async def redeem(station: Station, ticket: str) -> object:
-    return await redeem_ticket(station.database, ticket, clock=station.clock, peer="192.0.2.7")
+async def redeem(station: Station, ticket: str, *, database: Database | None = None) -> Caller:
+    return await redeem_ticket(
+        station.authenticator,
+        database or station.database,
+        ticket,
+        clock=station.clock,
+        peer="192.0.2.7",
+    )
+
+
+class InterruptedDatabase:
+    """A database on which something else happens between a commit and its being told."""
+
+    def __init__(self, database: Database, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self._database = database
+        self._meanwhile = meanwhile
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        async with self._database.transaction() as session:
+            yield session
+        await self._meanwhile()
 
 
 async def test_ticket_stands_for_its_caller_once(station: Station, ada: Person) -> None:
@@ -23,9 +64,7 @@ async def test_ticket_stands_for_its_caller_once(station: Station, ada: Person) 
     body = expect(answer, 200)
     assert body["expires_in"] == 30
     assert answer.headers["cache-control"] == "no-store"
-    caller = await redeem_ticket(
-        station.database, body["ticket"], clock=station.clock, peer="192.0.2.7"
-    )
+    caller = await redeem(station, body["ticket"])
     seen = expect(await ada.client.get("/probe"), 200)
     assert sorted(caller.scopes) == seen["scopes"]
     assert (caller.user_id, caller.organization_id) == (ada.id, ada.organization_id)
@@ -58,7 +97,7 @@ async def test_of_many_who_bring_a_ticket_one_gets_in(station: Station, ada: Per
 async def test_ticket_of_a_device_sees_only_the_device(station: Station, ada: Person) -> None:
     _, secret = await issue_device_key(station, ada.organization_id)
     ticket = expect(await station.client(secret).post(PATH), 200)["ticket"]
-    caller = await redeem_ticket(station.database, ticket, clock=station.clock)
+    caller = await redeem(station, ticket)
     assert caller.scope.organization_id == ada.organization_id
     assert caller.scope.device_ids == {DEVICE}
     assert (caller.actor.kind, caller.actor.id, caller.role) == ("device", DEVICE, None)
@@ -73,6 +112,68 @@ async def test_late_unknown_and_revoked_tickets_are_refused(station: Station, ad
     for ticket in (late, revoked, "nonsense", ""):
         with pytest.raises(Unauthenticated):
             await redeem(station, ticket)
+
+
+@pytest.mark.parametrize(
+    ("end", "what"),
+    [
+        (revoke_personal_key, "key"),
+        (deactivate, "key"),
+        (deactivate, "session"),
+        (degrade, "session"),
+        (degrade, "key"),
+        (remove, "key"),
+        (log_out, "session"),
+        (change_password, "session"),
+    ],
+)
+async def test_ticket_of_a_node_that_had_not_heard_of_the_end_is_worth_nothing(
+    postgresql_url: str, end: End, what: str
+) -> None:
+    await make_tables(postgresql_url)
+    async with (
+        open_station(postgresql_url, clock=SystemClock()) as here,
+        open_station(postgresql_url, clock=SystemClock()) as there,
+    ):
+        ada = await here.register("ada@example.org")
+        vic = await here.hire(ada, "vic@example.org", "operator")
+        body = {"name": "script", "scopes": ["telemetry:read", "devices:write"]}
+        key = expect(await vic.client.post("/api/v1/auth/api-keys", json=body), 201)["api_key"]
+        client = there.client(key if what == "key" else vic.tokens["access_token"])
+        expect(await client.get("/probe"), 200)
+        await end(here, ada, vic)
+        ticket = expect(await client.post(PATH), 200)["ticket"]
+        for node in (here, there):
+            with pytest.raises(Unauthenticated):
+                await redeem(node, ticket)
+
+
+async def test_ticket_is_good_after_an_earlier_change_of_the_role(
+    station: Station, ada: Person
+) -> None:
+    vic = await station.hire(ada, "vic@example.org", "operator")
+    for change in ({"role": "viewer"}, {"is_active": False}, {"is_active": True}):
+        expect(await ada.client.patch(f"/api/v1/users/{vic.id}", json=change), 200)
+    manual(station).advance(1)
+    again = await station.enter(vic.email)
+    ticket = expect(await again.client.post(PATH), 200)["ticket"]
+    assert (await redeem(station, ticket)).role == "viewer"
+
+
+async def test_ticket_whose_caller_ends_while_it_is_redeemed_is_refused(
+    station: Station, ada: Person
+) -> None:
+    """No socket is there yet that the revocation could close."""
+    ticket = expect(await ada.client.post(PATH), 200)["ticket"]
+    interrupted = InterruptedDatabase(
+        station.database, partial(ada.client.post, "/api/v1/auth/logout")
+    )
+    with pytest.raises(Unauthenticated):
+        await redeem(
+            station,
+            ticket,
+            database=interrupted,  # type: ignore[arg-type]  # only its transaction() is used
+        )
 
 
 async def test_ticket_ends_with_the_token_it_came_from(station: Station, ada: Person) -> None:

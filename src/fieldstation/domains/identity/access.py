@@ -1,7 +1,7 @@
 """Decides who may: turns a request's credentials into the caller that a route asks for."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Query, Security
@@ -23,6 +23,7 @@ from fieldstation.domains.identity.schemas.callers import (
     TenantScope,
     membership_subject,
 )
+from fieldstation.domains.identity.schemas.credentials import RefreshRequest
 from fieldstation.domains.identity.service import tickets
 from fieldstation.domains.identity.service.authenticator import Authenticator
 from fieldstation.domains.identity.service.desk import Desk
@@ -35,10 +36,10 @@ __all__ = [
     "AnyCaller",
     "Authenticator",
     "Caller",
-    "CookieRefreshToken",
     "OwnSession",
     "Peer",
     "Principal",
+    "RefreshOffer",
     "SignedIn",
     "TenantScope",
     "TheAuthenticator",
@@ -305,11 +306,28 @@ async def session_cookies_from_here(
         raise errors.foreign_origin()
 
 
-async def cookie_refresh_token(connection: HTTPConnection, settings: TheSettings) -> str | None:
-    """Return the refresh token of the browser's session; None without an origin of ours."""
+class OfferedRefresh(NamedTuple):
+    """A refresh token, and whether it came in the browser's cookie."""
+
+    token: str
+    from_cookie: bool
+
+
+async def offered_refresh(
+    connection: HTTPConnection, settings: TheSettings, form: RefreshRequest | None = None
+) -> OfferedRefresh:
+    """Return the refresh token of the body, otherwise of the browser's session.
+
+    Raises ``Unauthenticated``, or ``Forbidden`` for a cookie without an origin of ours.
+    """
+    if form is not None and form.refresh_token:
+        return OfferedRefresh(form.refresh_token, from_cookie=False)
+    token = connection.cookies.get(REFRESH_COOKIE)
+    if token is None:
+        raise errors.bad_credential()
     if not origin_allowed(connection.headers, settings):
-        return None
-    return connection.cookies.get(REFRESH_COOKIE)
+        raise errors.foreign_origin()
+    return OfferedRefresh(token, from_cookie=True)
 
 
 def peer_of(connection: HTTPConnection) -> str | None:
@@ -322,14 +340,23 @@ async def the_peer(connection: HTTPConnection) -> str | None:
 
 
 Peer = Annotated[str | None, Depends(the_peer)]
-CookieRefreshToken = Annotated[str | None, Depends(cookie_refresh_token)]
+RefreshOffer = Annotated[OfferedRefresh, Depends(offered_refresh)]
 
 
 async def redeem_ticket(
-    database: Database, ticket: str, *, clock: Clock, peer: str | None = None
+    authenticator: Authenticator,
+    database: Database,
+    ticket: str,
+    *,
+    clock: Clock,
+    peer: str | None = None,
 ) -> Caller:
     """Exchange a ticket, once, for the caller who asked for it.
 
-    Raises ``Unauthenticated`` or ``Busy``.
+    Raises ``Unauthenticated``, also for one whose rights end meanwhile, or ``Busy``.
     """
-    return await tickets.redeem(database, ticket, clock=clock, peer=peer)
+    with authenticator.hearing() as heard:
+        caller = await tickets.redeem(database, ticket, clock=clock, peer=peer)
+    if not heard.isdisjoint(caller.subjects):
+        raise errors.bad_credential()
+    return caller

@@ -28,14 +28,16 @@ def origin_is_allowed(websocket: WebSocket) -> bool:
 
 
 async def authenticate_socket(websocket: WebSocket, *, scope: str) -> Caller:
-    """Return who opens the socket.
+    """Return who opens the socket; whoever admits them awaits nothing in between.
 
     Raises ``Unauthenticated``, ``Forbidden``, ``NotFound`` or ``Busy``.
     """
     state, peer = websocket.app.state, peer_of(websocket)
     ticket = websocket.query_params.get("ticket")
     if ticket is not None:
-        caller = await redeem_ticket(state.database, ticket, clock=state.clock, peer=peer)
+        caller = await redeem_ticket(
+            state.authenticator, state.database, ticket, clock=state.clock, peer=peer
+        )
     else:
         token = offered_token(websocket)
         if token is None:

@@ -1,6 +1,6 @@
 """Every statement on API keys, refresh tokens, tickets, revocations and failed logins."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import cast
 
@@ -176,7 +176,7 @@ async def take_ticket(session: AsyncSession, ticket_id: str) -> bool:
 
 
 async def any_revoked(
-    session: AsyncSession, subjects: Sequence[str], *, since: datetime | None = None
+    session: AsyncSession, subjects: Collection[str], *, since: datetime | None = None
 ) -> bool:
     """Tell whether one of the subjects was revoked (at or after ``since``)."""
     condition = Revocation.subject.in_(subjects)
@@ -258,6 +258,19 @@ async def memberships(
         .limit(limit)
     )
     return [(row[0], row[1]) for row in rows]
+
+
+async def active_role(session: AsyncSession, *, user_id: str, organization_id: str) -> str | None:
+    """Return what an active user is in an organization; None for nobody or a stranger."""
+    return await session.scalar(
+        select(Membership.role)
+        .join(User, User.id == Membership.user_id)
+        .where(
+            Membership.user_id == user_id,
+            Membership.organization_id == organization_id,
+            User.is_active,
+        )
+    )
 
 
 # Housekeeping

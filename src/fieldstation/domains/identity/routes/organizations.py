@@ -26,6 +26,7 @@ from fieldstation.web.dependencies import Db, ReadDb, TheClock
 from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.etags import IfMatch, Tagged
 from fieldstation.web.pagination import Listed, Page
+from fieldstation.web.rate_limits import limited
 
 router = APIRouter(prefix="/organizations", tags=["Organizations"])
 
@@ -110,10 +111,15 @@ async def list_members(db: ReadDb, caller: Reader, page: Page) -> Listed[MemberR
         errors.quota_exceeded("members", limit=5, used=5),
     ),
 )
+@limited("10/minute")
 async def add_member(
     form: MemberAdd, db: Db, caller: Admin, clock: TheClock, quota: TheQuota
 ) -> MemberRead:
-    """Make an existing user a member, in a role that is not above the caller's."""
+    """Make an existing user a member, in a role that is not above the caller's.
+
+    The answer tells whether somebody has an account, as registering does; it is as hard to ask
+    often. A user who does not want to be a member can leave.
+    """
     return await members.add_member(db, caller, form, quota=quota, now=clock.now())
 
 

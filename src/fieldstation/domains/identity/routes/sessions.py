@@ -4,13 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Response, status
 
-from fieldstation.core.rates import RateLimit
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import (
     AnyCaller,
-    CookieRefreshToken,
     OwnSession,
     Peer,
+    RefreshOffer,
     SignedIn,
     TheDesk,
     WantsCookie,
@@ -20,7 +19,6 @@ from fieldstation.domains.identity.routes.cookies import clear_cookies, set_cook
 from fieldstation.domains.identity.schemas.credentials import (
     LoginRequest,
     PasswordChange,
-    RefreshRequest,
     TicketRead,
     TokenForm,
     TokensRead,
@@ -36,9 +34,6 @@ from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.rate_limits import limited
 
 router = APIRouter(prefix="/auth", tags=["Authentication"])
-
-LOGINS_OF_ONE_ACCOUNT = RateLimit(20, 60)
-"""From wherever they come; guesses that fail also pause the account (FAILED_LOGINS_MAX)."""
 
 
 async def unstored(response: Response) -> None:
@@ -86,9 +81,8 @@ async def login(
 
     An unknown name and a wrong password get the same answer; ten failures lock for a while.
     """
-    limits.demand("login", form.login.casefold(), LOGINS_OF_ONE_ACCOUNT)
     tokens = await sessions.log_in(
-        desk, login=form.login, password=form.password.get_secret_value(), peer=peer
+        desk, limits, login=form.login, password=form.password.get_secret_value(), peer=peer
     )
     if cookie:
         set_cookies(response, tokens, settings)
@@ -106,9 +100,9 @@ async def token(
     form: Annotated[TokenForm, Form()], desk: TheDesk, limits: TheLimits, peer: Peer
 ) -> TokensRead:
     """Do the same for OAuth2 clients; `scope` narrows the tokens, also after a refresh."""
-    limits.demand("login", form.username.casefold(), LOGINS_OF_ONE_ACCOUNT)
     return await sessions.log_in(
         desk,
+        limits,
         login=form.username,
         password=form.password.get_secret_value(),
         scope=form.scope,
@@ -120,28 +114,18 @@ async def token(
     "/refresh",
     summary="Renew the tokens",
     dependencies=[Depends(unstored)],
-    responses=refuses(errors.bad_credential()),
+    responses=refuses(errors.bad_credential(), errors.foreign_origin()),
 )
 @limited("10/minute")
 async def refresh(
-    *,
-    desk: TheDesk,
-    settings: TheSettings,
-    cookie_token: CookieRefreshToken,
-    peer: Peer,
-    response: Response,
-    form: RefreshRequest | None = None,
+    *, desk: TheDesk, settings: TheSettings, offer: RefreshOffer, peer: Peer, response: Response
 ) -> TokensRead:
     """Exchange the newest refresh token, from the body or the browser's cookie, for new tokens.
 
     An old refresh token that comes back ends the whole session.
     """
-    given = None if form is None else form.refresh_token
-    offered = given or cookie_token
-    if offered is None:
-        raise errors.bad_credential()
-    tokens = await sessions.refresh(desk, offered, peer=peer)
-    if given is None:
+    tokens = await sessions.refresh(desk, offer.token, peer=peer)
+    if offer.from_cookie:
         set_cookies(response, tokens, settings)
     return tokens
 

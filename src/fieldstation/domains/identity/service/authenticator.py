@@ -2,6 +2,8 @@
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from fieldstation.core.clock import Clock, instant_to_us, us_to_instant
@@ -66,16 +68,22 @@ class Authenticator:
         if known is not None:
             return known
         for _ in range(LOADS_MAX):
-            mark, heard = object(), set[str]()
-            self._loading[mark] = heard
-            try:
+            with self.hearing() as heard:
                 principal = await self._load(token)
-            finally:
-                del self._loading[mark]
             if heard.isdisjoint(principal.subjects):
                 self._remember(digest(token), principal)
                 return principal
         raise Busy("The rights of this token change too fast; try again in a moment.")
+
+    @contextmanager
+    def hearing(self) -> Iterator[set[str]]:
+        """Collect the subjects that end or change while somebody's rights are looked up."""
+        mark, heard = object(), set[str]()
+        self._loading[mark] = heard
+        try:
+            yield heard
+        finally:
+            del self._loading[mark]
 
     def cached(self, token: str) -> Principal | None:
         """Return whom a recently seen token stands for; None when unknown or expired. No I/O."""

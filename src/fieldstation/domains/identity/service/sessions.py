@@ -4,8 +4,9 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from fieldstation.core.errors import Conflict, Invalid, StationError
+from fieldstation.core.errors import Conflict, Invalid
 from fieldstation.core.ids import new_id
+from fieldstation.core.rates import RateLimit
 from fieldstation.db.database import Session
 from fieldstation.domains.audit.schemas import STATION, Actor, Change
 from fieldstation.domains.audit.service import record
@@ -27,11 +28,15 @@ from fieldstation.domains.identity.service.tokens import (
     new_secret,
     sign_access,
 )
+from fieldstation.web.rate_limits import NamedLimits
 
 SESSIONS_PER_USER_MAX = 50
 FIRST_LOCK_S = 30
 LOCK_S_MAX = 15 * 60
 FAILURES_FORGOTTEN_AFTER = timedelta(hours=24)
+LOGINS_OF_ONE_ACCOUNT = RateLimit(20, 60)
+"""From wherever they come and by whichever of its names; guesses that fail also pause the account
+(FAILED_LOGINS_MAX)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +49,22 @@ class Candidate:
 
 
 async def log_in(
-    desk: Desk, *, login: str, password: str, scope: str = "", peer: str | None = None
+    desk: Desk,
+    limits: NamedLimits,
+    *,
+    login: str,
+    password: str,
+    scope: str = "",
+    peer: str | None = None,
 ) -> TokensRead:
     """Check a password and open a session; ``scope`` narrows it.
 
     An unknown name and a wrong password take the same work and get the same answer. Raises
-    ``Unauthenticated``, ``TooManyRequests`` after too many failures, ``Busy``, ``Invalid``.
+    ``Unauthenticated``, ``TooManyRequests`` after too many attempts or failures, ``Busy``,
+    ``Invalid``.
     """
     scopes = narrowed_scopes(scope)
-    candidate = await find_candidate(desk, login)
+    candidate = await find_candidate(desk, limits, login)
     verdict = await desk.passwords.verify(password, candidate.password_hash)
     if not verdict.matches:
         await record_failure(desk, candidate.throttle_key)
@@ -74,11 +86,12 @@ def narrowed_scopes(scope: str) -> list[str] | None:
     return named or None
 
 
-async def find_candidate(desk: Desk, login: str) -> Candidate:
+async def find_candidate(desk: Desk, limits: NamedLimits, login: str) -> Candidate:
     async with desk.database.reading() as session:
         user = await people.user_by_login(session, login)
         key = throttle_key(login) if user is None else user.id
         throttle = await queries.throttle(session, key)
+    limits.demand("login", key, LOGINS_OF_ONE_ACCOUNT)
     refuse_locked(throttle, desk.clock.now())
     if user is None:
         return Candidate(key, None, None)
@@ -195,66 +208,56 @@ def add_tokens(
     )
 
 
-class RotationLostError(StationError):
-    """Somebody else used the refresh token first."""
-
-
 async def refresh(desk: Desk, token: str, *, peer: str | None = None) -> TokensRead:
     """Exchange a refresh token for the next pair; of two at the same time one wins.
 
     A token that comes back after its exchange was stolen on one side or the other: its family ends.
-    One that comes before the exchange is committed (on another node: before it was marked as used)
-    only loses. Raises ``Unauthenticated`` or ``Busy``.
+    One that was seen unused and then was exchanged on another node meanwhile only loses; no clock
+    is asked. Raises ``Unauthenticated`` or ``Busy``.
     """
-    arrived_at, token_hash = desk.clock.now(), digest_of(token)
+    token_hash = digest_of(token)
     if token_hash in desk.rotating:
         raise errors.bad_credential()
     desk.rotating.add(token_hash)
     try:
         async with desk.database.transaction() as session:
-            return await rotate(session, desk, token_hash)
-    except RotationLostError:
-        await handle_reuse(desk, token_hash, arrived_at=arrived_at, peer=peer)
-        raise errors.bad_credential() from None
+            found = await queries.refresh_token(session, token_hash)
+            if found is not None and found.used_at is None:
+                return await rotate(session, desk, found)
+            if found is not None and found.revoked_at is None:
+                await end_reused(session, desk, found, peer=peer)
     finally:
         desk.rotating.discard(token_hash)
+    raise errors.bad_credential()
 
 
-async def rotate(session: Session, desk: Desk, token_hash: str) -> TokensRead:
-    found = await queries.refresh_token(session, token_hash)
-    if found is None:
-        raise errors.bad_credential()
-    user = await people.locked_user(session, found.user_id)
+async def rotate(session: Session, desk: Desk, token: RefreshToken) -> TokensRead:
+    """Exchange an unused token. Raises ``Unauthenticated`` when it ended or lost a race."""
+    user = await people.locked_user(session, token.user_id)
     if user is None or not user.is_active:
         raise errors.bad_credential()
     tokens = add_tokens(
-        session, desk, user_id=user.id, family_id=found.family_id, scopes=found.scopes
+        session, desk, user_id=user.id, family_id=token.family_id, scopes=token.scopes
     )
-    if not await queries.use_refresh_token(session, found.id, now=desk.clock.now()):
-        raise RotationLostError("The refresh token was used before.")
+    if not await queries.use_refresh_token(session, token.id, now=desk.clock.now()):
+        raise errors.bad_credential()
     return tokens
 
 
-async def handle_reuse(
-    desk: Desk, token_hash: str, *, arrived_at: datetime, peer: str | None
+async def end_reused(
+    session: Session, desk: Desk, token: RefreshToken, *, peer: str | None
 ) -> None:
-    """End the family of a token that came after its exchange; before it, it only lost a race."""
-    async with desk.database.transaction() as session:
-        found = await queries.refresh_token(session, token_hash)
-        if found is None or found.used_at is None or arrived_at < found.used_at:
-            return
-        if found.revoked_at is not None:
-            return
-        await people.locked_user(session, found.user_id)
-        now = desk.clock.now()
-        await revoke_families(session, [found.family_id], now=now)
-        record(
-            session,
-            Change("session.reuse_detected", "session", found.family_id),
-            actor=Actor(STATION.kind, None, peer),
-            organization_id=None,
-            now=now,
-        )
+    """End the family of a token that was exchanged before."""
+    await people.locked_user(session, token.user_id)
+    now = desk.clock.now()
+    await revoke_families(session, [token.family_id], now=now)
+    record(
+        session,
+        Change("session.reuse_detected", "session", token.family_id),
+        actor=Actor(STATION.kind, None, peer),
+        organization_id=None,
+        now=now,
+    )
 
 
 async def log_out(session: Session, account: Account, *, now: datetime) -> None:

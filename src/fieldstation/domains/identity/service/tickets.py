@@ -9,7 +9,7 @@ from fieldstation.domains.audit.schemas import Actor
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.models import SocketTicket
 from fieldstation.domains.identity.queries import credentials as queries
-from fieldstation.domains.identity.schemas.callers import Caller, Role
+from fieldstation.domains.identity.schemas.callers import Caller, Role, membership_subject
 from fieldstation.domains.identity.schemas.credentials import TicketRead
 from fieldstation.domains.identity.service.tokens import digest_of, new_secret
 
@@ -40,17 +40,35 @@ def issue(session: Session, caller: Caller, *, clock: Clock, lifetime_s: int) ->
 async def redeem(database: Database, ticket: str, *, clock: Clock, peer: str | None) -> Caller:
     """Return the ticket's caller; the ticket is gone afterwards.
 
-    Raises ``Unauthenticated`` when it is unknown, used, expired or its caller was revoked since.
+    Raises ``Unauthenticated`` when it is unknown, used or expired, or its caller's rights ended.
     """
     async with database.transaction() as session:
         found = await queries.ticket(session, digest_of(ticket))
         taken = found is not None and await queries.take_ticket(session, found.id)
-        revoked = found is not None and await queries.any_revoked(
-            session, found.subjects, since=found.created_at
-        )
-    if found is None or not taken or revoked or is_late(found, clock):
+        stands = found is not None and await still_stands(session, found)
+    if found is None or not (taken and stands) or is_late(found, clock):
         raise errors.bad_credential()
     return ticket_caller(found, peer)
+
+
+async def still_stands(session: Session, ticket: SocketTicket) -> bool:
+    """Tell whether the caller may still do what the ticket says.
+
+    A node that had not yet heard of a revocation may have issued it: what ends for good counts
+    whenever it ended; a user and a membership, which can come back, are looked at as they are now.
+    """
+    subjects = set(ticket.subjects)
+    if await queries.any_revoked(session, subjects, since=ticket.created_at):
+        return False
+    if ticket.user_id is None:
+        return not await queries.any_revoked(session, subjects)
+    returning = {ticket.user_id, membership_subject(ticket.user_id, ticket.organization_id)}
+    if await queries.any_revoked(session, subjects - returning):
+        return False
+    role = await queries.active_role(
+        session, user_id=ticket.user_id, organization_id=ticket.organization_id
+    )
+    return role == ticket.role
 
 
 def is_late(ticket: SocketTicket, clock: Clock) -> bool:
