@@ -1,6 +1,7 @@
-"""Uvicorn's WebSocket protocol with one thing more: frames that were encoded once for many sockets
-can be written as they are."""
+"""Uvicorn's WebSocket protocol with two things more: frames that were encoded once for many sockets
+can be written as they are, and a client that does not read is cut off in the end."""
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -9,6 +10,8 @@ from websockets.protocol import State
 
 LINE_EXTENSION = "fieldstation.line"
 """Where an application finds a socket's line, in the scope's ASGI extensions."""
+LINGER_S = 2.0
+"""How long a client may take to read the rest and the reason before it is cut off."""
 
 
 class WebSocketLine:
@@ -40,10 +43,37 @@ class WebSocketLine:
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Offers every accepted socket's line to the application."""
+    """Offers every accepted socket's line to the application; cuts off who lingers at its end."""
+
+    _cutting: asyncio.TimerHandle | None = None
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if not self.close_sent:
             extensions: dict[str, Any] = self.scope["extensions"]
             extensions[LINE_EXTENSION] = WebSocketLine(self)
+
+    async def send(self, message: Any) -> None:
+        """Write the reason for closing behind what the client has not taken, without waiting."""
+        if message["type"] == "websocket.close":
+            self.writable.set()
+            self._cut_off_soon()
+        await super().send(message)
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self._cut_off_soon()
+
+    def keepalive_timeout(self) -> None:
+        """Give up a client that answers no ping: what it has not taken, it never will."""
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._cutting is not None:
+            self._cutting.cancel()
+        super().connection_lost(exc)
+
+    def _cut_off_soon(self) -> None:
+        if self._cutting is None and not self.disconnected:
+            self._cutting = self.loop.call_later(LINGER_S, self.transport.abort)
