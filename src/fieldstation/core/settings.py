@@ -166,6 +166,8 @@ class MqttSettings(Section):
 
 class LiveSettings(Section):
     sockets_per_user_max: int = setting(5, "WS_SOCKETS_PER_USER_MAX", ge=1)
+    sockets_per_organization_max: int = setting(1_000, "WS_SOCKETS_PER_ORGANIZATION_MAX", ge=1)
+    resume_readings_max: int = setting(1_000_000, "WS_RESUME_READINGS_MAX", ge=1)
     queue_frames_max: int = setting(1_000, "WS_QUEUE_FRAMES_MAX", ge=1)
     ping_interval_s: float = setting(20.0, "WS_PING_INTERVAL_S", gt=0)
     slow_timeout_s: float = setting(30.0, "WS_SLOW_TIMEOUT_S", gt=0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from fieldstation.core.clock import instant_to_us
 from fieldstation.domains.live.backfill import resume
 from fieldstation.domains.live.cursor import parse_cursor
+from fieldstation.domains.live.frames import Frame
 from fieldstation.domains.live.hub import Hub
 from fieldstation.domains.live.subscribers import Subscriber
 from tests.domains.telemetry.pipeline import ORGANIZATION, START, Pipeline, pipeline
@@ -19,6 +21,7 @@ from tests.domains.telemetry.pipeline import ORGANIZATION, START, Pipeline, pipe
 pytestmark = pytest.mark.anyio
 
 NODE = "node"
+READINGS_MAX = 1_000
 BATCHES = st.lists(st.integers(1, 4), min_size=1, max_size=6)
 
 
@@ -28,12 +31,28 @@ def hub_of(running: Pipeline) -> Hub:
     return hub
 
 
-async def replayed(
-    running: Pipeline, hub: Hub, cursor: str, subscriber: Subscriber
-) -> list[dict[str, Any]]:
+def resumed(
+    running: Pipeline,
+    hub: Hub,
+    cursor: str,
+    subscriber: Subscriber,
+    *,
+    readings_max: int = READINGS_MAX,
+) -> AsyncIterator[Frame]:
     since = parse_cursor(cursor, node_id=NODE)
-    frames = [frame async for frame in resume(hub, running.store, subscriber, since)]
-    return [json.loads(frame.text) for frame in frames]
+    return resume(hub, running.store, subscriber, since, readings_max=readings_max)
+
+
+async def replayed(
+    running: Pipeline,
+    hub: Hub,
+    cursor: str,
+    subscriber: Subscriber,
+    *,
+    readings_max: int = READINGS_MAX,
+) -> list[dict[str, Any]]:
+    frames = resumed(running, hub, cursor, subscriber, readings_max=readings_max)
+    return [json.loads(frame.text) async for frame in frames]
 
 
 async def send(running: Pipeline, first: int, count: int) -> None:
@@ -100,10 +119,13 @@ async def test_what_the_log_no_longer_has_is_announced_as_a_gap(tmp_path: Path) 
         await running.store.flush()
         await running.store.trim_log(before_us=instant_to_us(START) + 35_000_000)
         first, *rest = await replayed(running, hub, "node.1.-1", Subscriber(ORGANIZATION, 10))
-        assert (first["type"], first["cursor"]) == ("gap", "node.6.-1")
+        assert (first["type"], first["cursor"]) == ("gap", "node.4.-1")
         assert [frame["data"]["value"] for frame in rest] == [4, 5]
         edge = await replayed(running, hub, "node.4.-1", Subscriber(ORGANIZATION, 10))
         assert [frame["type"] for frame in edge] == ["sensor_data"] * 2
+        for unseen in ("node.4.0", "node.0.-1", "ghost.0.-1", "ghost.0.0"):
+            found = await replayed(running, hub, unseen, Subscriber(ORGANIZATION, 10))
+            assert [frame["type"] for frame in found] == ["gap", *["sensor_data"] * 2], unseen
 
 
 async def test_a_cursor_ahead_of_the_log_is_announced_as_a_gap(tmp_path: Path) -> None:
@@ -123,3 +145,42 @@ async def test_nothing_new_is_nothing_to_replay(tmp_path: Path) -> None:
         assert await replayed(running, hub, hub.cursor.text(), subscriber) == []
         await send(running, 3, 1)
         assert len(subscriber.frames) == 1
+
+
+async def test_a_resuming_socket_has_so_much_of_the_log_read_and_is_told_of_the_rest(
+    tmp_path: Path,
+) -> None:
+    async with pipeline(tmp_path) as running:
+        hub = hub_of(running)
+        for n in range(40):
+            await send(running, n, 1)
+        everything = await replayed(
+            running, hub, "node.0.-1", Subscriber(ORGANIZATION, 10), readings_max=40
+        )
+        assert [frame["data"]["value"] for frame in everything] == list(range(40))
+        subscriber = Subscriber(ORGANIZATION, 10)
+        *shown, gap = await replayed(running, hub, "node.0.-1", subscriber, readings_max=20)
+        values = [frame["data"]["value"] for frame in shown]
+        assert values == list(range(len(values)))
+        assert 20 <= len(values) < 40
+        assert gap == {"type": "gap", "dropped": None, "cursor": "node.40.-1"}
+        await send(running, 40, 1)
+        assert [json.loads(frame.text)["data"]["value"] for frame in subscriber.frames] == [40]
+
+
+async def test_a_pong_while_resuming_stands_where_the_client_stands(tmp_path: Path) -> None:
+    """Were it ahead, a client that breaks off and resumes there would miss readings unknowingly."""
+    async with pipeline(tmp_path) as running:
+        hub = hub_of(running)
+        await send(running, 0, 3)
+        subscriber = Subscriber(ORGANIZATION, 10)
+        backlog = resumed(running, hub, "node.0.-1", subscriber)
+        seen: list[str] = []
+        async for frame in backlog:
+            assert hub.position_of(subscriber) == (seen[-1] if seen else "node.0.-1")
+            if len(seen) == 2:  # published before the socket's queue begins: read from the log
+                await send(running, 3, 2)
+            seen.append(frame.cursor)
+            subscriber.cursor = frame.cursor  # as a socket does that has written it
+        assert len(seen) == 5
+        assert hub.position_of(subscriber) == hub.cursor.text() == "node.2.-1"

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import pytest
 from starlette.websockets import WebSocket
 
 from fieldstation.core.clock import ManualClock
+from fieldstation.core.errors import Forbidden
 from fieldstation.core.settings import LiveSettings
 from fieldstation.domains.audit.schemas import Actor
 from fieldstation.domains.identity.schemas import Caller
 from fieldstation.domains.live.frames import Frame
 from fieldstation.domains.live.hub import Hub
-from fieldstation.domains.live.sockets import Feed, OpenSocket, Sockets, reply
+from fieldstation.domains.live.sockets import Feed, Sockets, reply
 from fieldstation.domains.live.subscribers import Subscriber
 from tests.domains.telemetry.pipeline import START, pipeline
 from tests.wait_until import wait_until
@@ -82,11 +84,9 @@ class Opened:
         self.peer = Peer()
         websocket = WebSocket({"type": "websocket"}, self.peer.incoming.get, self.peer.send)
         self.websocket = websocket
-        admitted = self.sockets.admit(whose)
-        assert admitted is not None
-        self.socket: OpenSocket = admitted
+        self.socket = self.sockets.admit(whose)
         self.subscriber = Subscriber("organization", settings.queue_frames_max)
-        self.feed = Feed(websocket, admitted, self.subscriber, self.sockets, self.hub)
+        self.feed = Feed(websocket, self.socket, self.subscriber, self.sockets, self.hub)
 
     def push(self, count: int) -> None:
         for n in range(count):
@@ -127,7 +127,6 @@ async def test_a_token_that_is_over_already_ends_the_socket_at_once() -> None:
 async def test_a_revoked_credential_ends_its_sockets_only(subject: str) -> None:
     async with opened() as feed:
         other = feed.sockets.admit(caller(user_id="bob"))
-        assert other is not None
         feed.sockets.revoke("somebody else")
         assert not feed.socket.closing.is_set()
         feed.sockets.revoke(subject)
@@ -216,13 +215,25 @@ def test_what_is_no_message_has_no_answer(text: str) -> None:
 
 def test_one_caller_has_so_many_sockets_and_another_one_their_own() -> None:
     sockets = Sockets(LiveSettings(), ManualClock(START))
-    mine = [sockets.admit(caller()) for _ in range(6)]
-    assert [socket is not None for socket in mine] == [True] * 5 + [False]
-    assert sockets.admit(caller(user_id="bob")) is not None
+    mine = [sockets.admit(caller()) for _ in range(5)]
+    with pytest.raises(Forbidden, match=r"too many sockets$"):
+        sockets.admit(caller())
+    sockets.admit(caller(user_id="bob"))
     assert len(sockets) == 6
     for socket in mine[:2]:
-        assert socket is not None
         sockets.leave(socket)
         sockets.leave(socket)
-    assert sockets.admit(caller()) is not None
+    sockets.admit(caller())
     assert len(sockets) == 5
+
+
+def test_one_organization_has_so_many_sockets_and_another_one_its_own() -> None:
+    limits = {"WS_SOCKETS_PER_ORGANIZATION_MAX": 2}
+    sockets = Sockets(LiveSettings.model_validate(limits), ManualClock(START))
+    first, _ = (sockets.admit(caller(user_id=name)) for name in ("ada", "bob"))
+    with pytest.raises(Forbidden, match="of this organization"):
+        sockets.admit(caller(user_id="eve"))
+    sockets.admit(replace(caller(user_id="eve"), organization_id="elsewhere"))
+    sockets.leave(first)
+    sockets.admit(caller(user_id="eve"))
+    assert len(sockets) == 3

@@ -1,7 +1,7 @@
 """Replays the intake log to a socket that was away, up to where its live queue begins."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 from fieldstation.core.clock import us_to_rfc3339
 from fieldstation.core.errors import Busy
@@ -22,50 +22,65 @@ BATCHES_PER_READ = 16
 READINGS_PER_TURN = 64
 REACH_TIMEOUT_S = 5.0
 
+Bounds = Mapping[str, tuple[int, int]]
+
 
 async def resume(
-    hub: Hub, store: ReadingStore, subscriber: Subscriber, since: Cursor
+    hub: Hub, store: ReadingStore, subscriber: Subscriber, since: Cursor, *, readings_max: int
 ) -> AsyncIterator[Frame]:
     """Yield every frame behind ``since``; when it ends, the subscriber's queue goes on without gap
     or repeat.
 
-    What the log no longer has is announced first, as a ``gap`` frame. Raises ``Busy``.
+    What the log no longer has is announced first, as a ``gap`` frame; so is, last, what is more
+    than ``readings_max`` readings of the log. Raises ``Busy``.
     """
-    if not await is_covered(store, since):
-        yield gap_frame(None, hub.cursor.text())
-        since = hub.cursor if is_ahead(since, hub.cursor) else since
-    elif not await hub.reaches(since.positions, timeout_s=REACH_TIMEOUT_S):
+    subscriber.cursor, subscriber.resuming = since.text(), True
+    bounds = await store.log_bounds()
+    begin = hub.cursor if is_ahead(since, bounds) else kept_from(since, bounds)
+    if begin is not since:
+        yield gap_frame(None, begin.text())
+    if not await hub.reaches(begin.positions, timeout_s=REACH_TIMEOUT_S):
         raise Busy("This node does not know yet what the client has seen; try again.")
-    replay = Replay(store, subscriber, since)
+    replay = Replay(store, subscriber, begin, readings_max=readings_max)
     # Never past what the hub has published: the log shows a commit a moment before the hub does.
     async for frame in replay.through(hub.cursor):
         yield frame
     hub.subscribe(subscriber)
-    begin = hub.cursor
+    now = hub.cursor
     subscriber.cursor = replay.cursor
-    async for frame in replay.through(begin):
+    async for frame in replay.through(now):
         yield frame
+    if not replay.has_reached(now):
+        yield gap_frame(None, now.text())
+    subscriber.resuming = False
 
 
-async def is_covered(store: ReadingStore, since: Cursor) -> bool:
-    """Tell whether the log still has, and already has, everything behind the cursor."""
-    bounds = await store.log_bounds()
-    for node, seq in since.positions.items():
-        oldest, newest = bounds.get(node, (1, 0))
-        if not oldest <= seq + 1 or seq > newest:
-            return False
-    return True
-
-
-def is_ahead(since: Cursor, now: Cursor) -> bool:
+def is_ahead(since: Cursor, bounds: Bounds) -> bool:
     """Tell whether a cursor is from a log that is gone: a backup was restored since."""
-    return any(seq > now.positions.get(node, 0) for node, seq in since.positions.items())
+    return any(seq > bounds.get(node, (0, 0))[1] for node, seq in since.positions.items())
+
+
+def kept_from(since: Cursor, bounds: Bounds) -> Cursor:
+    """Return the cursor itself if the log has everything behind it, otherwise where the log begins.
+
+    Of a node that the cursor does not name, everything is behind it; of a batch that was not seen
+    to its end, the rest.
+    """
+    positions, indexes = {**dict.fromkeys(bounds, 0), **since.positions}, dict(since.indexes)
+    needed = {node: seq + (indexes.get(node, -1) < 0) for node, seq in positions.items()}
+    gone = {node: first for node, (first, _) in bounds.items() if needed[node] < first}
+    for node, first in gone.items():
+        positions[node] = first - 1
+        indexes.pop(node, None)
+    return Cursor(positions, node_id=since.node_id, indexes=indexes) if gone else since
 
 
 class Replay:
-    """Walks the log from a cursor on."""
+    """Walks the log from a cursor on, at most about ``readings_max`` readings far."""
 
-    def __init__(self, store: ReadingStore, subscriber: Subscriber, since: Cursor) -> None:
+    def __init__(
+        self, store: ReadingStore, subscriber: Subscriber, since: Cursor, *, readings_max: int
+    ) -> None:
         self._store = store
         self._subscriber = subscriber
         self._wish = subscriber.wish
@@ -75,13 +90,16 @@ class Replay:
             for node, seq in since.positions.items()
         }
         self._series: dict[int, SeriesRow] = {}
+        self._left = readings_max
         self.cursor = since.text()
         """Where a client stands that has all frames so far."""
 
     async def through(self, until: Cursor) -> AsyncIterator[Frame]:
         """Yield what the log has up to a cursor. Raises ``Busy``."""
-        while batches := await self._store.batches_after(
-            self._position, batches_max=BATCHES_PER_READ, until=until.positions
+        while self._left > 0 and (
+            batches := await self._store.batches_after(
+                self._position, batches_max=BATCHES_PER_READ, until=until.positions
+            )
         ):
             await self._learn_series(batches)
             for batch in batches:
@@ -91,6 +109,11 @@ class Replay:
                         yield frame
                     await asyncio.sleep(0)
                 self._position[batch.node_id] = batch.seq
+                self._left -= len(batch.readings)
+
+    def has_reached(self, until: Cursor) -> bool:
+        """Tell whether everything up to a cursor was looked at."""
+        return all(self._position.get(node, 0) >= seq for node, seq in until.positions.items())
 
     async def _learn_series(self, batches: Sequence[LoggedBatch]) -> None:
         unknown = set[int]().union(*(batch.readings.series_id for batch in batches))

@@ -48,15 +48,18 @@ def parse_cursor(text: str, *, node_id: str) -> Cursor:
     for part in parts:
         node, separator, rest = part.partition(".")
         seq, dot, index = rest.partition(".")
-        if not (node and separator and dot and is_number(seq) and is_number(index)):
+        if not (node and separator and dot and is_number(seq) and is_index(index)):
             raise foreign_cursor()
         positions[node], indexes[node] = int(seq), int(index)
     return Cursor(positions, node_id=node_id, indexes=indexes)
 
 
 def is_number(text: str) -> bool:
-    digits = text.removeprefix("-")
-    return digits.isascii() and digits.isdigit() and len(digits) < 16
+    return text.isascii() and text.isdigit() and len(text) < 16
+
+
+def is_index(text: str) -> bool:
+    return text == "-1" or is_number(text)
 
 
 def foreign_cursor() -> Invalid:

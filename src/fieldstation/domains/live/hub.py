@@ -85,7 +85,8 @@ class Hub:
     def position_of(self, subscriber: Subscriber) -> str:
         """Return where a client stands that has everything that was written to it."""
         group = self._group_of.get(subscriber)
-        if group is None or group.pending or subscriber.has_more or self._backlog:
+        waits = subscriber.resuming or subscriber.has_more or self._backlog
+        if group is None or group.pending or waits:
             return subscriber.cursor
         return self.cursor.text()
 

@@ -57,20 +57,19 @@ async def serve(websocket: WebSocket, *, narrowed: bool = False) -> None:
         subscriber = subscriber_of(caller, websocket, sockets, narrowed=narrowed)
         since = websocket.query_params.get("since")
         begin = None if since is None else parse_cursor(since, node_id=hub.cursor.node_id)
+        socket = sockets.admit(caller)
     except (Unauthenticated, Forbidden, NotFound, Invalid, Busy) as error:
         await websocket.accept(accepted_subprotocol(websocket))
         code = TRY_AGAIN_LATER if isinstance(error, Busy) else POLICY_VIOLATION
         await websocket.close(code, error.detail[:120])
         return
-    socket = sockets.admit(caller)  # before anything is awaited: a revocation must find it
-    if socket is None:
-        await websocket.accept(accepted_subprotocol(websocket))
-        await websocket.close(POLICY_VIOLATION, "too many sockets")
-        return
     try:
         await websocket.accept(accepted_subprotocol(websocket))
-        store = websocket.app.state.store
-        backlog = None if begin is None else resume(hub, store, subscriber, begin)
+        backlog = None
+        if begin is not None:
+            readings_max = sockets.settings.resume_readings_max
+            store = websocket.app.state.store
+            backlog = resume(hub, store, subscriber, begin, readings_max=readings_max)
         await Feed(websocket, socket, subscriber, sockets, hub, line_of(websocket)).run(backlog)
     finally:
         sockets.leave(socket)

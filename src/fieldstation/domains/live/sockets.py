@@ -12,7 +12,7 @@ import structlog
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from fieldstation.core.clock import Clock
-from fieldstation.core.errors import Busy
+from fieldstation.core.errors import Busy, Forbidden
 from fieldstation.core.settings import LiveSettings
 from fieldstation.domains.identity.schemas import Caller
 from fieldstation.domains.live.frames import Frame, gap_frame, wire_form
@@ -56,27 +56,37 @@ class Sockets:
         self.settings = settings
         self.clock = clock
         self._open: set[OpenSocket] = set()
-        self._per_caller: Counter[str] = Counter()
+        self._per_owner: Counter[str] = Counter()
+        self._per_organization: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def admit(self, caller: Caller) -> OpenSocket | None:
-        """Return the caller's new socket, or None when they have as many as they may."""
-        owner = owner_of(caller)
-        if self._per_caller[owner] >= self.settings.sockets_per_user_max:
-            return None
+    def admit(self, caller: Caller) -> OpenSocket:
+        """Return the caller's new socket.
+
+        Raises ``Forbidden`` when they, or their organization, have as many as they may on this
+        node.
+        """
+        owner, organization = owner_of(caller), caller.organization_id
+        if self._per_owner[owner] >= self.settings.sockets_per_user_max:
+            raise Forbidden("too many sockets", code="too_many_sockets")
+        if self._per_organization[organization] >= self.settings.sockets_per_organization_max:
+            raise Forbidden("too many sockets of this organization", code="too_many_sockets")
         socket = OpenSocket(caller)
         self._open.add(socket)
-        self._per_caller[owner] += 1
+        self._per_owner[owner] += 1
+        self._per_organization[organization] += 1
         return socket
 
     def leave(self, socket: OpenSocket) -> None:
         """Forget a socket that ended."""
         if socket in self._open:
             self._open.remove(socket)
-            self._per_caller[owner_of(socket.caller)] -= 1
-            self._per_caller += Counter()
+            self._per_owner[owner_of(socket.caller)] -= 1
+            self._per_owner += Counter()
+            self._per_organization[socket.caller.organization_id] -= 1
+            self._per_organization += Counter()
 
     def revoke(self, subject: str) -> None:
         """Close every socket whose right to be open rested on ``subject``."""
@@ -200,7 +210,7 @@ class Feed:
         try:
             async with asyncio.timeout(1):
                 await self.websocket.close(self.socket.code, self.socket.reason)
-        except (TimeoutError, RuntimeError):
+        except (TimeoutError, RuntimeError, WebSocketDisconnect):
             log.debug("socket_close_unanswered")
 
 

@@ -56,6 +56,8 @@ class Subscriber:
     line: Line | None = None
     cursor: str = ""
     """Where a client stands that has everything that was written."""
+    resuming: bool = False
+    """Whether the intake log is still being replayed to it; the hub is ahead of it then."""
     frames: deque[Frame] = field(default_factory=deque)
     waiting: int = 0
     dropped: int = 0
