@@ -35,6 +35,10 @@ class SensorPayload(RootModel[SensorValue | float | bool | str]):
     """An object with the value, or the bare value."""
 
 
+class BrokerState(RootModel[str]):
+    """A number or a sentence, as plain text."""
+
+
 class Anything(RootModel[Any]):
     """Any payload; the station hands it on and does not look into it."""
 
@@ -69,6 +73,13 @@ SENSOR = Message(
     "One value of one sensor.",
     SensorPayload,
     [21.5, {"value": 21.5, "unit": "°C"}, {"value": True, "timestamp": 1777636800}],
+)
+BROKER_STATE = Message(
+    "broker_state",
+    "What the broker says of itself, retained.",
+    BrokerState,
+    ["3", "86400 seconds", "fieldstation 0.1.0"],
+    content_type="text/plain",
 )
 MESSAGE = Message("message", "Any payload.", Anything, ["on", {"state": "running"}])
 DEVICE_ID = {"device_id": Parameter("The device's id.", "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a20")}
@@ -119,5 +130,19 @@ CHANNELS = (
         takes=(MESSAGE,),
         sends=(MESSAGE,),
         parameters={"name": Parameter("Which system.", "backup")},
+    ),
+    Channel(
+        "broker",
+        "mqtt",
+        "$SYS/broker/{name}",
+        "The state of the broker as far as it concerns the organization, every ten seconds; also"
+        " matched by `$SYS/#`. Needs a user's key with `telemetry:read`.",
+        sends=(BROKER_STATE,),
+        parameters={
+            "name": Parameter(
+                "`version`, `uptime`, `clients/connected`, `messages/received` or `messages/sent`.",
+                "clients/connected",
+            )
+        },
     ),
 )

@@ -53,12 +53,27 @@ class SensorData(BaseModel):
     cursor: str = Place
 
 
+class SensorDataBatch(BaseModel):
+    """Several readings in one message; it stands where its last one stands."""
+
+    type: Literal["sensor_data_batch"] = Field(
+        description="Always `sensor_data_batch`.", examples=["sensor_data_batch"]
+    )
+    data: list[ReadingRead] = Field(
+        description="The readings, in the order of their commits.", examples=[[READING]]
+    )
+    timestamp: datetime = Field(
+        description="When the last one was committed.", examples=["2026-05-01T12:00:00.125Z"]
+    )
+    cursor: str = Place
+
+
 class Gap(BaseModel):
     """Says that readings are missing here; they can be had over HTTP."""
 
     type: Literal["gap"] = Field(description="Always `gap`.", examples=["gap"])
     dropped: int | None = Field(
-        description="How many frames a slow client missed; null: more than the log still knows.",
+        description="How many readings a slow client missed; null: nobody counted them.",
         examples=[12],
     )
     cursor: str = Place
@@ -73,20 +88,34 @@ class Misunderstood(BaseModel):
 
 
 TAKES = (Message("ping", "Are you there?", Ping, [{"type": "ping"}]),)
+SENSOR_DATA = Message(
+    "sensor_data",
+    "A new reading.",
+    SensorData,
+    [
+        {
+            "type": "sensor_data",
+            "data": READING,
+            "timestamp": "2026-05-01T12:00:00.125Z",
+            "cursor": CURSOR,
+        }
+    ],
+)
+SENSOR_DATA_BATCH = Message(
+    "sensor_data_batch",
+    "New readings, collected for `batch_ms`.",
+    SensorDataBatch,
+    [
+        {
+            "type": "sensor_data_batch",
+            "data": [READING, {**READING, "sensor_id": "bme280-2", "value": 22.0}],
+            "timestamp": "2026-05-01T12:00:00.125Z",
+            "cursor": CURSOR,
+        }
+    ],
+)
 SENDS = (
-    Message(
-        "sensor_data",
-        "A new reading.",
-        SensorData,
-        [
-            {
-                "type": "sensor_data",
-                "data": READING,
-                "timestamp": "2026-05-01T12:00:00.125Z",
-                "cursor": CURSOR,
-            }
-        ],
-    ),
+    SENSOR_DATA,
     Message("pong", "The answer to a ping.", Pong, [{"type": "pong", "cursor": CURSOR}]),
     Message(
         "gap",
@@ -113,6 +142,11 @@ QUERY = {
 FILTERS = {
     "device_id": Parameter("Only this device; repeatable.", "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a20"),
     "sensor_type": Parameter("Only this type; repeatable.", "temperature"),
+    "batch_ms": Parameter(
+        "Collect readings for so many milliseconds (0 to 10,000) into one `sensor_data_batch`;"
+        " without it each comes as `sensor_data`.",
+        "200",
+    ),
 }
 
 CHANNELS = (
@@ -131,7 +165,7 @@ CHANNELS = (
         "/ws/live-data",
         "New readings, narrowed by device and type. Needs the scope `telemetry:read`.",
         takes=TAKES,
-        sends=SENDS,
+        sends=(*SENDS, SENSOR_DATA_BATCH),
         query={**QUERY, **FILTERS},
     ),
 )

@@ -11,6 +11,10 @@ from pydantic.json_schema import models_json_schema
 SCHEMAS = "#/components/schemas/{model}"
 LICENSE_URL = "https://www.apache.org/licenses/LICENSE-2.0"
 Door = Literal["websocket", "mqtt"]
+SERVERS: Mapping[Door, tuple[str, ...]] = {
+    "websocket": ("websocket",),
+    "mqtt": ("mqtt", "mqtt_websocket"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Message:
     summary: str
     payload: type[BaseModel]
     examples: Sequence[Any]
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,13 @@ def servers(public_url: str | None, http_address: str, mqtt_address: str) -> dic
             "description": "The station's own MQTT server.",
             "security": [reference("securitySchemes", "password")],
         },
+        "mqtt_websocket": {
+            "host": public.netloc or http_address,
+            "pathname": "/mqtt",
+            "protocol": "wss" if public.scheme == "https" else "ws",
+            "description": "The same MQTT server in binary messages; subprotocol `mqtt`.",
+            "security": [reference("securitySchemes", "password")],
+        },
     }
 
 
@@ -121,7 +133,7 @@ def channel_object(channel: Channel) -> dict[str, Any]:
     found: dict[str, Any] = {
         "address": channel.address,
         "description": channel.description,
-        "servers": [{"$ref": f"#/servers/{channel.door}"}],
+        "servers": [{"$ref": f"#/servers/{server}"} for server in SERVERS[channel.door]],
         "messages": {
             message.name: reference("messages", message.name)
             for message in (*channel.takes, *channel.sends)
@@ -169,7 +181,7 @@ def message_object(message: Message) -> dict[str, Any]:
     return {
         "name": message.name,
         "summary": message.summary,
-        "contentType": "application/json",
+        "contentType": message.content_type,
         "payload": reference("schemas", message.payload.__name__),
         "examples": [{"payload": example} for example in message.examples],
     }

@@ -18,7 +18,7 @@ def explain(document: Mapping[str, Any]) -> str:
         sections = (
             section(document, channel)
             for channel in document["channels"].values()
-            if channel["servers"] == [{"$ref": f"#/servers/{server}"}]
+            if {"$ref": f"#/servers/{server}"} in channel["servers"]
         )
         template = template.replace(f"<!-- {place} -->", "\n".join(sections))
     return template.replace("%mqtt%", escape(document["servers"]["mqtt"]["host"]))
