@@ -93,7 +93,9 @@ def test_a_part_longer_than_a_slice_is_whole() -> None:
     assert inflate(zstd.compress(long) + zstd.compress(b"end"), "zstd") == long + b"end"
 
 
-@pytest.mark.parametrize(("encoding", "empty"), [("gzip", gzip.compress(b"")), ("zstd", NO_BYTES)])
+@pytest.mark.parametrize(
+    ("encoding", "empty"), [("gzip", gzip.compress(b"", mtime=0)), ("zstd", NO_BYTES)]
+)
 def test_a_body_of_countless_members_is_refused_at_once(encoding: str, empty: bytes) -> None:
     assert inflate(empty * MEMBERS_MAX, encoding) == b""
     began = process_time()
