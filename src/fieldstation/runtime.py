@@ -22,6 +22,7 @@ from fieldstation.adapters.mqtt_server.health import MqttHealth
 from fieldstation.adapters.mqtt_server.server import MqttServer
 from fieldstation.adapters.mqtt_server.station import StationDoor
 from fieldstation.adapters.opentelemetry_export import open_spans
+from fieldstation.adapters.outbound.client import Outbound
 from fieldstation.adapters.shared_counts import shared_counts
 from fieldstation.bus.selection import event_bus
 from fieldstation.core.clock import Clock, SystemClock, instant_to_us
@@ -149,6 +150,7 @@ class Runtime:
 
     def _build_doors(self) -> None:
         settings, clock = self.settings, self.clock
+        self.outbound = Outbound(settings.outbound.allowed)
         self.sockets = Sockets(settings.live, clock)
         self.intake_door = IntakeDoor(
             self.catalog, self.intake, settings.telemetry.request_readings_max
@@ -307,9 +309,10 @@ class Runtime:
         return supervised
 
     def _job_runner(self) -> JobRunner:
+        purge = partial(purge_expired, self.database, self.clock, self.settings.auth)
         jobs = [
             PeriodicJob("audit.chain", 10, self._chain_audit),
-            PeriodicJob("identity.purge_expired", 3600, self._purge_expired),
+            PeriodicJob("identity.purge_expired", 3600, purge),
             PeriodicJob("idempotency.purge", 3600, self.idempotency.purge),
             PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
         ]
@@ -321,9 +324,6 @@ class Runtime:
     async def _chain_audit(self) -> None:
         async with self.database.transaction() as session:
             await audit.chain_new_entries(session)
-
-    async def _purge_expired(self) -> None:
-        await purge_expired(self.database, self.clock, self.settings.auth)
 
     async def _trim_telemetry(self) -> None:
         kept = self.settings.telemetry

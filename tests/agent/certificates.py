@@ -1,4 +1,4 @@
-"""A throw-away certificate authority and a certificate of the station for 127.0.0.1."""
+"""A throw-away certificate authority and a certificate of a server, for 127.0.0.1 or a name."""
 
 import ipaddress
 from datetime import UTC, datetime, timedelta
@@ -9,8 +9,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
-def write_certificates(directory: Path) -> Path:
+
+def write_certificates(directory: Path, *, host: str | None = None) -> Path:
     """Write ``authority.pem``, ``station.pem`` and ``station.key``; return the directory."""
     directory.mkdir()
     authority_key, station_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
@@ -20,8 +22,8 @@ def write_certificates(directory: Path) -> Path:
         x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), False
     )
     station = start_certificate("Test station", "Test authority", station_key)
-    loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    station = station.add_extension(x509.SubjectAlternativeName([loopback]), False)
+    known_as = LOOPBACK if host is None else x509.DNSName(host)
+    station = station.add_extension(x509.SubjectAlternativeName([known_as]), False)
     for name, builder in (("authority", authority), ("station", station)):
         signed = builder.sign(authority_key, hashes.SHA256())
         (directory / f"{name}.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))

@@ -34,6 +34,7 @@ OTHERS: dict[str, str] = {
     "http.metrics_token": SECRET,
     "http.https_redirect": "true",
     "http.trusted_proxies": "192.0.2.0/24",
+    "outbound.allowed": "192.0.2.0/24",
     "browser.cors_enabled": "false",
     "browser.cors_credentials": "false",
     "browser.csp_enabled": "false",

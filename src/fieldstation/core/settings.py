@@ -178,6 +178,10 @@ class RedisSettings(Section):
     prefix: str = setting("fieldstation", "REDIS_PREFIX", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
 
 
+class OutboundSettings(Section):
+    allowed: NetworkList = setting((), "OUTBOUND_ALLOW")
+
+
 class LogSettings(Section):
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "LOG_LEVEL")
     format: Literal["console", "json"] = setting("console", "LOG_FORMAT")
@@ -198,6 +202,7 @@ class Settings(Section):
     mqtt: MqttSettings = MqttSettings()
     live: LiveSettings = LiveSettings()
     redis: RedisSettings = RedisSettings()
+    outbound: OutboundSettings = OutboundSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")
