@@ -9,8 +9,12 @@ import structlog
 from fieldstation.core.correlation import ids
 from fieldstation.core.tracing import trace
 
-QUIET = ("uvicorn.error", "alembic", "asyncio")
+QUIET = ("uvicorn.error", "alembic", "asyncio", "aiosqlite")
+"""Libraries that say too little, or (aiosqlite, about every statement) too much."""
+
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(0x80, 0xA0))}
+# Line and paragraph separators, and what turns the direction of text.
+CONTROL |= {code: f"\\u{code:04x}" for code in (*range(0x2028, 0x202F), *range(0x2066, 0x206A))}
 
 
 def configure_logging(*, level: str, renderer: Literal["console", "json"]) -> None:
