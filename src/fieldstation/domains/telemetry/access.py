@@ -8,6 +8,7 @@ from starlette.requests import Request
 from fieldstation.core.errors import Forbidden, NotFound
 from fieldstation.domains.devices import service as devices
 from fieldstation.domains.identity.access import (
+    ORGANIZATION_HEADER,
     Caller,
     bearer,
     caller_from_headers,
@@ -37,7 +38,8 @@ async def sender_of(request: Request, device_id: str) -> str:
     """
     state = request.app.state
     header = request.headers.get("authorization")
-    if header is not None and header.startswith("Bearer fsd_"):
+    named = ORGANIZATION_HEADER in request.headers
+    if header is not None and header.startswith("Bearer fsd_") and not named:
         principal = state.authenticator.cached(header[7:])
         if principal is not None and principal.id == device_id:
             return principal.standings[0].organization_id
