@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
+from websockets.exceptions import InvalidStatus
 
+from fieldstation.web.docs.assets import address_of
 from tests.clients import PASSWORD
+from tests.live_client import live
 from tests.security.conftest import ORIGIN
-from tests.security.observatory import score
+from tests.security.observatory import parse_policy, score
 from tests.station_process import StationProcess, running_station
 
 FIXED = {
@@ -27,6 +30,10 @@ ANSWERS = {
     "wrong method": ("DELETE", "/api/v1/auth/login", 405),
     "hot route": ("POST", "/api/v1/devices/x/readings", 401),
     "too large": ("POST", "/api/v1/auth/register", 413),
+    **{path: ("GET", path, 200) for path in ("/docs", "/swagger", "/redoc", "/docs/websocket")},
+    **{path: ("GET", path, 200) for path in ("/openapi.json", "/asyncapi.json")},
+    "asset": ("GET", address_of("pages.css"), 200),
+    "no asset": ("GET", "/docs/assets/x/y", 404),
 }
 
 
@@ -49,6 +56,43 @@ def test_every_kind_of_answer_earns_an_a_plus(secure: httpx2.Client, name: str) 
         "max-age=31536000; includeSubDomains; preload"
     )
     assert score(dict(answer.headers)) >= 100
+
+
+@pytest.mark.parametrize("path", ["/docs", "/swagger", "/redoc", "/docs/websocket"])
+def test_a_page_loads_and_runs_what_is_the_station_s_own_and_nothing_else(
+    secure: httpx2.Client, path: str
+) -> None:
+    answers = [secure.get(path) for _ in range(2)]
+    policies = [parse_policy(answer.headers["content-security-policy"]) for answer in answers]
+    for policy in policies:
+        assert policy["default-src"] == ["'none'"]
+        assert policy["frame-ancestors"] == ["'none'"]
+        sources = {source for listed in policy.values() for source in listed}
+        assert not {source for source in sources if "://" in source or source == "*"}
+        assert not {"'unsafe-eval'", "'unsafe-inline'"} & set(policy["script-src"])
+    assert policies[0]["script-src"] != policies[1]["script-src"]  # a nonce is used once
+    assert "<script>" not in answers[0].text
+
+
+@pytest.mark.parametrize("path", ["/ws", "/ws/live-data", "/mqtt"])
+def test_handshakes_carry_the_headers_too(production: StationProcess, path: str) -> None:
+    proxied = {"X-Forwarded-Proto": "https"}
+    protocols = ["mqtt"] if path == "/mqtt" else []
+    with live(production.url, path=path, headers=proxied, subprotocols=protocols) as socket:
+        opened = socket.socket.response
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        live(production.url, path=path, headers=proxied, origin="https://evil.example"),
+    ):
+        pass
+    denied = refused.value.response
+    assert denied.status_code == 403
+    for response in (opened, denied):
+        assert response is not None
+        headers = {name.lower(): value for name, value in response.headers.raw_items()}
+        assert FIXED.items() <= headers.items()
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert "max-age" in headers["strict-transport-security"]
 
 
 def test_answers_that_set_cookies_earn_it_too(secure: httpx2.Client) -> None:

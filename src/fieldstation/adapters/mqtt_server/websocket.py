@@ -8,16 +8,19 @@ from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fieldstation.adapters.mqtt_server.connection import MqttConnection
-from fieldstation.core.errors import Busy
+from fieldstation.core.errors import Busy, Forbidden
 from fieldstation.domains.identity.access import peer_of
-from fieldstation.domains.live.access import offered_subprotocols, origin_is_allowed
+from fieldstation.domains.live.access import (
+    foreign_page,
+    offered_subprotocols,
+    origin_is_allowed,
+)
 
 if TYPE_CHECKING:
     from fieldstation.adapters.mqtt_server.server import MqttServer
 
 SUBPROTOCOL = "mqtt"
 UNSUPPORTED = 1003
-POLICY_VIOLATION = 1008
 TRY_AGAIN_LATER = 1013
 
 router = APIRouter()
@@ -27,10 +30,10 @@ router = APIRouter()
 async def mqtt(websocket: WebSocket) -> None:
     """Carry MQTT in binary messages; CONNECT says who it is, as on the MQTT port."""
     server: MqttServer | None = websocket.app.state.mqtt
-    offers = SUBPROTOCOL in offered_subprotocols(websocket.scope)
-    if server is None or not offers or not origin_is_allowed(websocket):
-        await websocket.close(POLICY_VIOLATION)  # before accepting: the handshake answers 403
-        return
+    if not origin_is_allowed(websocket):
+        raise foreign_page()
+    if server is None or SUBPROTOCOL not in offered_subprotocols(websocket.scope):
+        raise Forbidden("Here MQTT is spoken: offer the subprotocol mqtt, where it is switched on.")
     await websocket.accept(SUBPROTOCOL)
     transport = WebSocketTransport(websocket)
     try:

@@ -27,6 +27,14 @@ def origin_is_allowed(websocket: WebSocket) -> bool:
     return origin_allowed(websocket.headers, websocket.app.state.settings)
 
 
+def foreign_page() -> Forbidden:
+    """Return what the handshake answers to a page of another origin."""
+    return Forbidden(
+        "A page of another origin opens no socket; configure it in CORS_ORIGINS.",
+        code="foreign_origin",
+    )
+
+
 async def authenticate_socket(websocket: WebSocket, *, scope: str) -> Caller:
     """Return who opens the socket; whoever admits them awaits nothing in between.
 

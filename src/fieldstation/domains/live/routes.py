@@ -8,6 +8,7 @@ from fieldstation.domains.identity.schemas import Caller
 from fieldstation.domains.live.access import (
     accepted_subprotocol,
     authenticate_socket,
+    foreign_page,
     origin_is_allowed,
 )
 from fieldstation.domains.live.backfill import resume
@@ -50,8 +51,7 @@ async def serve(websocket: WebSocket, *, narrowed: bool = False) -> None:
     sockets: Sockets = websocket.app.state.sockets
     hub: Hub = websocket.app.state.hub
     if not origin_is_allowed(websocket):
-        await websocket.close(POLICY_VIOLATION)  # before accepting: the handshake answers 403
-        return
+        raise foreign_page()
     try:
         caller = await authenticate_socket(websocket, scope="telemetry:read")
         subscriber = subscriber_of(caller, websocket, sockets, narrowed=narrowed)
