@@ -26,6 +26,7 @@ class MqttClient:
         keeps_session: bool = False,
         version: int = 4,
         transport: Literal["tcp", "websockets"] = "tcp",
+        will: tuple[str, str] | None = None,
     ) -> None:
         self.messages: list[MQTTMessage] = []
         self.granted: list[int] = []
@@ -49,6 +50,8 @@ class MqttClient:
         if transport == "websockets":
             self._client.ws_set_options("/mqtt")
         self._client.username_pw_set(username, password)
+        if will is not None:
+            self._client.will_set(*will, qos=1)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._disconnected
         self._client.on_message = lambda _client, _data, message: self.messages.append(message)
