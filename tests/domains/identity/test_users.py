@@ -118,6 +118,18 @@ async def test_lower_roles_read_but_do_not_write(station: Station, ada: Person) 
             assert 'scope="org:admin"' in answer.headers["www-authenticate"]
 
 
+async def test_a_managed_account_that_joined_another_organization_keeps_its_password(
+    station: Station, ada: Person, eve: Person
+) -> None:
+    vic = await station.hire(ada, "vic@example.org", "viewer")
+    members = f"/api/v1/organizations/{eve.organization_id}/members"
+    expect(await eve.client.post(members, json={"user_id": vic.id, "role": "admin"}), 201)
+    path = f"/api/v1/users/{vic.id}"
+    for changes in ({"password": "another bicycle in the snow"}, {"email": "mine@example.org"}):
+        refusal(await ada.client.patch(path, json=changes), 403, "account_not_managed")
+    expect(await ada.client.patch(path, json={"role": "operator"}), 200)
+
+
 async def test_nobody_gives_changes_or_removes_a_role_above_their_own(
     station: Station, ada: Person
 ) -> None:

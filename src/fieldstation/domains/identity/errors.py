@@ -111,7 +111,8 @@ def role_above_own() -> Forbidden:
 
 def account_not_managed() -> Forbidden:
     return Forbidden(
-        "This account belongs to its user; here only its role and membership can be changed.",
+        "This account belongs to its user or to several organizations; here only its role and "
+        "membership can be changed.",
         code="account_not_managed",
     )
 

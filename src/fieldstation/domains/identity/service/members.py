@@ -132,7 +132,7 @@ async def update_user(
         match.demand(user_read(user, membership))
         refuse_above(caller, Role(membership.role))
         if password_hash is not None or profile_changes(user, changes):
-            refuse_unmanaged(caller, user)
+            await refuse_unmanaged(session, caller, user)
         await change_role(session, caller, membership, changes.get("role"), now=now)
         await change_account(session, caller, user, changes, now=now)
         if password_hash is not None:
@@ -256,10 +256,15 @@ def refuse_above(caller: Caller, role: Role) -> None:
         raise errors.role_above_own()
 
 
-def refuse_unmanaged(caller: Caller, user: User) -> None:
-    """Return if the caller's organization manages the account. Raises ``Forbidden``."""
+async def refuse_unmanaged(session: Session, caller: Caller, user: User) -> None:
+    """Return if the caller's organization manages the account, which is a member nowhere else.
+
+    Otherwise a new password would open what other organizations own. Raises ``Forbidden``.
+    """
+    if caller.superuser:
+        return
     managed = user.managing_organization_id == caller.organization_id and not user.is_superuser
-    if not (managed or caller.superuser):
+    if not managed or await people.count_memberships(session, user.id) > 1:
         raise errors.account_not_managed()
 
 
