@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,17 @@ from typing import Any
 import httpx2
 import pytest
 from jsonschema import Draft7Validator
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from fieldstation.domains.devices.heartbeats import decode_heartbeat
 from fieldstation.domains.telemetry.payloads import decode_readings
+from tests.adapters.mqtt_server.raw_client import connect_bytes
 from tests.clients import StationClient, TestDevice
 from tests.live_client import live
 from tests.mqtt_client import MqttClient
 from tests.station_process import StationProcess
+from tests.wait_until import wait_until_blocking
 
 SPECIFICATION = Path(__file__).parent / "schemas" / "asyncapi-3.0.0.json.gz"
 
@@ -108,6 +113,55 @@ def test_what_a_socket_sends_is_as_described(
             document["components"]["messages"][frame["type"]]["payload"]["$ref"].rsplit("/", 1)[-1]
         ]["properties"]
         assert set(frame) == set(properties)
+
+
+def test_a_batch_is_as_described(
+    document: dict[str, Any], station: StationProcess, client: StationClient, device: TestDevice
+) -> None:
+    path = "/ws/live-data"
+    (channel,) = (c for c in document["channels"].values() if c["address"] == path)
+    query = channel["bindings"]["ws"]["query"]["properties"]
+    asked = [("batch_ms", query["batch_ms"]["examples"][0])]
+    with live(station.url, token=client.token, path=path, query=asked) as socket:
+        socket.ping()
+        client.send(device, [{"sensor_type": "t", "value": n} for n in range(3)])
+        batch = socket.receive()
+
+    assert batch["type"] in channel["messages"]
+    assert faults(document, batch["type"], batch) == []
+    assert set(batch) == set(document["components"]["schemas"]["SensorDataBatch"]["properties"])
+
+
+def test_mqtt_is_spoken_at_the_described_path(
+    document: dict[str, Any], station: StationProcess, device: TestDevice
+) -> None:
+    server = document["servers"]["mqtt_websocket"]
+    with connect(
+        f"ws://127.0.0.1:{station.port}{server['pathname']}", subprotocols=[Subprotocol("mqtt")]
+    ) as socket:
+        socket.send(connect_bytes(username=device.id, password=device.api_key))
+        assert socket.recv(timeout=10) == b"\x20\x02\0\0"
+
+    assert server["protocol"] == "ws"
+    for channel in document["channels"].values():
+        servers = [reference["$ref"].rsplit("/", 1)[-1] for reference in channel["servers"]]
+        assert servers in (["websocket"], ["mqtt", "mqtt_websocket"])
+
+
+def test_what_the_broker_says_of_itself_is_as_described(
+    document: dict[str, Any], station: StationProcess, client: StationClient
+) -> None:
+    (channel,) = (c for c in document["channels"].values() if c["address"].startswith("$SYS"))
+    place = channel["address"].removesuffix("{name}")
+    described = set(re.findall(r"`([a-z/]+)`", channel["parameters"]["name"]["description"]))
+    key = client.issue_user_key("telemetry:read")
+    with MqttClient(station.mqtt_port, client.email, key) as mqtt:
+        mqtt.subscribe("$SYS/#")
+        wait_until_blocking(lambda: len(mqtt.messages) >= len(described))
+
+    assert {message.topic for message in mqtt.messages} == {place + name for name in described}
+    for text in mqtt.texts:
+        assert faults(document, "broker_state", text) == []
 
 
 def test_a_gap_is_as_described(
