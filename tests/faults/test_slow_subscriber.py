@@ -8,10 +8,13 @@ from contextlib import asynccontextmanager
 
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from tests.adapters.mqtt_server.raw_client import (
     CONNACK,
     PUBACK,
+    SUBACK,
     RawClient,
     connect_bytes,
     publish_bytes,
@@ -100,6 +103,29 @@ class Scene:
             lazy.writer.transport.abort()
             await lazy.close()
 
+    @asynccontextmanager
+    async def lazy_websocket(self) -> AsyncIterator[None]:
+        """Subscribe to everything over WebSocket, and read nothing more."""
+        small = socket.socket()
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        small.connect(("127.0.0.1", self.station.port))
+        lazy = await connect(
+            f"ws://127.0.0.1:{self.station.port}/mqtt",
+            subprotocols=[Subprotocol("mqtt")],
+            compression=None,
+            max_queue=1,
+            ping_interval=None,
+            sock=small,
+        )
+        try:
+            await lazy.send(connect_bytes("lazy", username=self._login, password=self._key))
+            await lazy.send(subscribe_bytes(("load/#", 1)))
+            assert [bytes(await lazy.recv(decode=False))[0] for _ in range(2)] == [CONNACK, SUBACK]
+            yield
+        finally:
+            lazy.transport.abort()
+            await lazy.wait_closed()
+
     def counted(self, name: str) -> int:
         lines = httpx2.get(f"{self.station.url}/metrics").text.splitlines()
         (line,) = (each for each in lines if each.startswith(f"fieldstation_mqtt_{name}_total "))
@@ -158,3 +184,16 @@ async def test_a_kept_session_that_was_too_slow_gets_the_newest_messages_when_it
     assert numbers == sorted(set(numbers))
     assert len(numbers) < found.published
     assert numbers[-KEPT_MIN:] == list(range(found.published - KEPT_MIN, found.published))
+
+
+async def test_a_slow_subscriber_over_websocket_holds_no_connection(
+    own_station: StationProcess,
+) -> None:
+    async with scene(own_station) as (found, publisher, ear):
+        await wait_until(lambda: open_connections(own_station, own_station.port) == 0)
+        async with found.lazy_websocket():
+            assert open_connections(own_station, own_station.port) == 1
+            for _ in range(FILLING_BATCHES):
+                await found.publish(publisher, ear)
+            assert found.counted("slow_closed") == 1
+            await wait_until(lambda: open_connections(own_station, own_station.port) == 0)
