@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from statistics import median
 
-ROUNDS = 5
+ROUNDS = 4
 RATIO_MAX = 1.2
 FLOOR_S = 0.01
 """Below this a difference is the machine's, not the station's."""

@@ -24,7 +24,7 @@ from tests.wait_until import wait_until
 pytestmark = pytest.mark.anyio
 
 BUFFER_BYTES = 4_096
-POSTS = 50
+POSTS = 40
 READINGS = 20
 VALUE_CHARACTERS = 1_000
 LARGE_READINGS = 100

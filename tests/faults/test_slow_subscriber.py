@@ -39,11 +39,14 @@ BUFFER_BYTES = 4_096
 BATCH = 20
 BATCHES = 30
 PAYLOAD_BYTES = 10_000
+LARGE_PAYLOAD_BYTES = 60_000
+"""The hundred messages that may be on their way fill every buffer."""
 FILLING_BATCHES = 40
 """8 MB, more than the kernel and the station's outbox (2 MiB) hold for a client."""
 GROWTH_BYTES_MAX = 16 << 20
 """Far less than what is published beside the slow subscriber."""
 KEPT_MIN = 100
+GONE_S_MAX = 5.0
 SESSION_EXPIRY = 0x11
 
 
@@ -53,6 +56,7 @@ class Scene:
     def __init__(self, station: StationProcess, owner: StationClient) -> None:
         self.station = station
         self.published = 0
+        self.payload_bytes = PAYLOAD_BYTES
         self._login = owner.email
         self._key = owner.issue_user_key("telemetry:read", "telemetry:write")
 
@@ -60,7 +64,7 @@ class Scene:
         """Publish a batch; return how long it took until the ear had all of it."""
         ids = range(1, BATCH + 1)
         first, self.published = self.published, self.published + BATCH
-        payloads = [b"%09d" % (first + n) + b"x" * PAYLOAD_BYTES for n in range(BATCH)]
+        payloads = [b"%09d" % (first + n) + b"x" * self.payload_bytes for n in range(BATCH)]
         began = time.perf_counter()
         publisher.send(
             *(publish_bytes("load/x", p, packet_id=n) for n, p in zip(ids, payloads, strict=True))
@@ -113,7 +117,6 @@ class Scene:
             f"ws://127.0.0.1:{self.station.port}/mqtt",
             subprotocols=[Subprotocol("mqtt")],
             compression=None,
-            max_queue=1,
             ping_interval=None,
             sock=small,
         )
@@ -121,6 +124,7 @@ class Scene:
             await lazy.send(connect_bytes("lazy", username=self._login, password=self._key))
             await lazy.send(subscribe_bytes(("load/#", 1)))
             assert [bytes(await lazy.recv(decode=False))[0] for _ in range(2)] == [CONNACK, SUBACK]
+            lazy.transport.pause_reading()
             yield
         finally:
             lazy.transport.abort()
@@ -190,10 +194,13 @@ async def test_a_slow_subscriber_over_websocket_holds_no_connection(
     own_station: StationProcess,
 ) -> None:
     async with scene(own_station) as (found, publisher, ear):
+        found.payload_bytes = LARGE_PAYLOAD_BYTES
         await wait_until(lambda: open_connections(own_station, own_station.port) == 0)
         async with found.lazy_websocket():
             assert open_connections(own_station, own_station.port) == 1
             for _ in range(FILLING_BATCHES):
                 await found.publish(publisher, ear)
             assert found.counted("slow_closed") == 1
-            await wait_until(lambda: open_connections(own_station, own_station.port) == 0)
+            await wait_until(
+                lambda: open_connections(own_station, own_station.port) == 0, timeout_s=GONE_S_MAX
+            )
