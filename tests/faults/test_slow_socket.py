@@ -31,6 +31,7 @@ LARGE_READINGS = 100
 LARGE_METADATA_CHARACTERS = 3_000
 LARGE_POSTS = 16
 """6 MiB together, more than the kernel and the station hold for a client that reads nothing."""
+FILLING_POSTS = 10
 DEAF_SOCKETS = 3
 GROWTH_BYTES_MAX = 8 << 20
 """Without bounds the station would hold more than that for the deaf sockets."""
@@ -144,8 +145,8 @@ async def test_a_slow_socket_delays_nobody_and_is_told_of_its_gap(tmp_path: Path
             @asynccontextmanager
             async def slow_socket() -> AsyncIterator[None]:
                 async with found.lazy_socket() as lazy:
-                    await found.send_much()
-                    await take(listener, LARGE_POSTS * LARGE_READINGS)
+                    await found.send_much(FILLING_POSTS)
+                    await take(listener, FILLING_POSTS * LARGE_READINGS)
                     yield
                     assert (await take_until(lazy, "gap"))["dropped"] > 0
 
