@@ -25,7 +25,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-NO_BYTES = zstd.compress(b"")
+NO_BYTES = {"gzip": gzip.compress(b""), "zstd": zstd.compress(b"")}
 
 
 @given(st.binary(max_size=4096))
@@ -93,10 +93,9 @@ def test_a_part_longer_than_a_slice_is_whole() -> None:
     assert inflate(zstd.compress(long) + zstd.compress(b"end"), "zstd") == long + b"end"
 
 
-@pytest.mark.parametrize(
-    ("encoding", "empty"), [("gzip", gzip.compress(b"", mtime=0)), ("zstd", NO_BYTES)]
-)
-def test_a_body_of_countless_members_is_refused_at_once(encoding: str, empty: bytes) -> None:
+@pytest.mark.parametrize("encoding", NO_BYTES)
+def test_a_body_of_countless_members_is_refused_at_once(encoding: str) -> None:
+    empty = NO_BYTES[encoding]
     assert inflate(empty * MEMBERS_MAX, encoding) == b""
     began = process_time()
     with pytest.raises(TooLarge, match="members"):
