@@ -2,9 +2,11 @@
 
 import gzip
 import socket
+import sys
 from urllib.parse import urlsplit
 
 import httpx2
+import psutil
 import pytest
 
 from fieldstation.core.limits import (
@@ -14,6 +16,12 @@ from fieldstation.core.limits import (
     JSON_DEPTH_MAX,
 )
 from tests.clients import StationClient, expect
+from tests.station_process import StationProcess
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 MORE_THAN_ANY_DECODER_BEARS = 150_000
 
@@ -151,6 +159,29 @@ def test_a_body_for_no_route_is_not_looked_at(client: StationClient) -> None:
         large = b"[" * (1 << 20)
         assert nobody.post("/api/v1/nothing", content=large).status_code == 404
         assert nobody.put("/api/v1/devices", content=large).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b'[{"value":1,"metadata":{"a":[' + b"[]," * 20_000_000 + b"1]}}]"),
+        ("application/msgpack", b"\xdd\x03\x80\x00\x00" + b"\x90" * 0x3800000),
+        ("application/cbor", b"\x9a\x03\x80\x00\x00" + b"\x80" * 0x3800000),
+    ],
+    ids=["json", "msgpack", "cbor"],
+)
+def test_a_small_body_cannot_ask_for_gigabytes(
+    own_station: StationProcess, content_type: str, body: bytes
+) -> None:
+    with StationClient(own_station.url) as client:
+        device = client.sign_up().register_device()
+        said = {"Content-Type": content_type, "Content-Encoding": "zstd"}
+        headers = {**device.headers, **said}
+        answer = client.http.post(
+            device.readings_path, content=zstd.compress(body), headers=headers
+        )
+        assert expect(answer, 413)["error"] == "too_many_values"
+        assert psutil.Process(own_station.process.pid).memory_info().rss < 500 << 20
 
 
 def test_more_lists_than_a_request_ever_needs_are_413(client: StationClient) -> None:

@@ -22,6 +22,7 @@ from fieldstation.core.errors import (
     UnsupportedMedia,
 )
 from fieldstation.core.limits import (
+    BINARY_MARKS_MAX,
     INFLATED_BYTES_MAX,
     INLINE_DECODE_BYTES_MAX,
     JSON_CONTAINERS_MAX,
@@ -48,6 +49,7 @@ INFLATERS: dict[str, Callable[[], Any]] = {
     ),
 }
 MEMBERS_MAX = 1_024
+BINARY_MARKS = bytes(range(0x80, 0xE0))
 SLICE_BYTES = 64 * 1024
 JSON = "application/json"
 JSON_TYPES = re.compile(r"application/([\w.!#$&^-]+\+)?json\Z")
@@ -229,11 +231,26 @@ def check_containers(body: bytes) -> int:
     bytes. Raises ``TooLarge``."""
     count = body.count(b"[") + body.count(b"{")
     if count > JSON_CONTAINERS_MAX:
-        raise TooLarge(
-            f"The JSON has more than {JSON_CONTAINERS_MAX} lists and objects; send it in parts.",
-            code="too_many_values",
-        )
+        raise too_many_values()
     return count
+
+
+def check_marks(body: bytes) -> None:
+    """Do the same for CBOR and MessagePack: count all bytes that may begin a list, a map or a tag.
+
+    Raises ``TooLarge``.
+    """
+    if len(body) > BINARY_MARKS_MAX:
+        marks = len(body) - len(body.translate(None, BINARY_MARKS))
+        if marks > BINARY_MARKS_MAX:
+            raise too_many_values()
+
+
+def too_many_values() -> TooLarge:
+    return TooLarge(
+        "The body has more lists and objects than a request needs; send it in parts.",
+        code="too_many_values",
+    )
 
 
 def too_deep(encoding: str) -> TooLarge:

@@ -14,13 +14,20 @@ import cbor2
 import msgspec
 
 from fieldstation.core.errors import Invalid, Malformed, TooLarge
-from fieldstation.core.limits import JSON_DEPTH_MAX
+from fieldstation.core.limits import INLINE_DECODE_BYTES_MAX, JSON_DEPTH_MAX
 from fieldstation.domains.telemetry.schemas import (
     METADATA_BYTES_MAX,
     SENSOR_TYPE_CHARACTERS_MAX,
     TEXT_BYTES_MAX,
 )
-from fieldstation.web.bodies import check_containers, depth_of, is_storable, texts_of, too_deep
+from fieldstation.web.bodies import (
+    check_containers,
+    check_marks,
+    depth_of,
+    is_storable,
+    texts_of,
+    too_deep,
+)
 
 LABEL_CHARACTERS_MAX = 20
 SENSOR_ID_CHARACTERS_MAX = 100
@@ -81,6 +88,8 @@ def decode_readings(body: bytes) -> Decoded:
     Unknown fields of a reading move into its metadata. Raises ``Malformed`` for what is not JSON,
     ``TooLarge`` for what nests too deep and ``Invalid`` for JSON that holds no readings.
     """
+    if len(body) > INLINE_DECODE_BYTES_MAX:
+        check_containers(body)
     try:
         return Decoded(decode_strictly(body), None, [])
     except RecursionError as error:
@@ -91,6 +100,7 @@ def decode_readings(body: bytes) -> Decoded:
 
 def decode_msgpack(body: bytes) -> Decoded:
     """As ``decode_readings``, in MessagePack."""
+    check_marks(body)
     try:
         return take_content(msgspec.msgpack.decode(body))
     except RecursionError as error:
@@ -101,6 +111,7 @@ def decode_msgpack(body: bytes) -> Decoded:
 
 def decode_cbor(body: bytes) -> Decoded:
     """As ``decode_readings``, in CBOR; of its tags, dates and decimal numbers are understood."""
+    check_marks(body)
     stream = BytesIO(body)
     try:
         content = cbor2.load(
@@ -176,7 +187,6 @@ def sort_out(content: Any) -> Decoded:
 def parse_json(body: bytes) -> Any:
     """Parse JSON, also with the NaN and Infinity that some encoders write, so that only their
     readings fail. Raises ``Malformed`` and ``TooLarge``."""
-    check_containers(body)
     try:
         return json.loads(body)
     except RecursionError as error:
