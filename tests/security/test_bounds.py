@@ -123,4 +123,4 @@ def test_neither_paths_nor_methods_of_strangers_become_labels(client: StationCli
         assert client.http.request(method, path).status_code in {400, 404, 405}
     exposed = client.http.get("/metrics").text
     assert "FORGED" not in exposed
-    assert "4711" not in exposed
+    assert "/4711" not in exposed
