@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from fieldstation.adapters.mqtt_server.shared import SharedGroup
 from tests.adapters.mqtt_server.raw_client import connected, puback_bytes, publish_bytes
 from tests.adapters.mqtt_server.serving import serving
 from tests.adapters.mqtt_server.station import MemoryStation
@@ -76,3 +77,7 @@ async def test_a_device_shares_only_what_it_may_hear() -> None:
         assert await device.subscribe(("$share/g/devices/d1/commands", 1)) == b"\1"
         assert await device.subscribe(("$share/g/devices/d2/commands", 1)) == b"\x80"
         assert await device.subscribe(("$share/g/#", 1)) == b"\x80"
+
+
+def test_it_is_nobody_s_turn_when_all_members_left() -> None:
+    assert SharedGroup().next() is None

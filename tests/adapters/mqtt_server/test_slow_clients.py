@@ -7,7 +7,9 @@ import psutil
 import pytest
 
 from fieldstation.adapters.mqtt_server.options import OutboxLimits
+from fieldstation.adapters.mqtt_server.packets import Publish
 from fieldstation.adapters.mqtt_server.server import MqttServer
+from tests.adapters.mqtt_server.memory_transport import MemoryTransport
 from tests.adapters.mqtt_server.raw_client import (
     CONNACK,
     SUBACK,
@@ -24,6 +26,7 @@ from tests.wait_until import wait_until
 pytestmark = pytest.mark.anyio
 
 MIB = 1 << 20
+SLOW = 300
 
 
 async def deaf_subscriber(server: MqttServer, qos: int) -> socket.socket:
@@ -107,3 +110,32 @@ async def test_a_subscriber_that_pauses_gets_the_rest_when_it_reads_again() -> N
             server.publish("org-a", "a", b"%05d" % number + b"x" * 20_000, qos=0)
         numbers = [int((await subscriber.read_message()).payload[:5]) for _ in range(1_000)]
         assert numbers == list(range(1_000))
+
+
+@pytest.mark.parametrize("topic_filter", ["gone", "$share/g/gone"])
+async def test_slow_clients_whose_wills_find_each_other_slow_are_all_closed(
+    topic_filter: str,
+) -> None:
+    limits = OutboxLimits(queue_messages_max=1)
+    station = MemoryStation()
+    async with (
+        serving(station, outbox=limits) as server,
+        connected(server, "ear") as ear,
+    ):
+        await ear.subscribe(("gone", 0))
+        for number in range(SLOW):
+            transport = MemoryTransport()
+            connection = server.attach(transport)
+            will = Publish("gone", b"%d" % number, 0, 1)
+            connection.data_received(connect_bytes(f"slow-{number}", will=will))
+            connection.data_received(subscribe_bytes((topic_filter, 1)))
+            await wait_until(lambda sent=transport: b"\x90\x03\0\1\1" in sent.written)
+            connection.pause_writing()
+        queued = SLOW if topic_filter.startswith("$") else 1
+        for _ in range(queued + 1):
+            server.publish("org-a", "gone", b"first", qos=1)
+        await wait_until(lambda: server.counters.wills_published == SLOW)
+        assert server.counters.slow_closed == SLOW
+        server.publish("org-a", "gone", b"last", qos=0)
+        while (await ear.read_message()).payload != b"last":
+            pass

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fieldstation.adapters.mqtt_server.topics import RetainedTree, SubscriptionTree
+from fieldstation.adapters.mqtt_server.options import PacketLimits
+from fieldstation.adapters.mqtt_server.topics import (
+    RetainedTree,
+    SubscriptionTree,
+    filter_fault,
+)
 
 LEVELS = ["a", "b", "", "$s"]
 topics = st.lists(st.sampled_from(LEVELS), min_size=1, max_size=4).map("/".join).filter(bool)
@@ -116,3 +121,10 @@ def test_retained_messages_are_found_by_filter(
     for topic in kept:
         tree.put(topic, None)
     assert not tree._root.children  # noqa: SLF001 - a leak is visible nowhere else
+
+
+def test_a_filter_is_measured_with_its_group() -> None:
+    limits = PacketLimits(topic_bytes_max=64)
+    assert filter_fault("$share/" + "g" * 55 + "/a", limits) is None
+    assert filter_fault("$share/" + "g" * 56 + "/a", limits) is not None
+    assert filter_fault("$share/g/" + "a" * 56, limits) is not None

@@ -60,7 +60,7 @@ class SubscriberLink(Protocol):
         ...
 
     def close_slow(self) -> None:
-        """End the connection because its client does not keep up."""
+        """End the connection because its client does not keep up; never at once."""
         ...
 
 
@@ -170,6 +170,7 @@ class Outbox:
             self._counters.dropped_slow += 1
         else:
             self._counters.slow_closed += 1
+            self.detach()
             link.close_slow()
             self.offer(delivery)
 

@@ -35,12 +35,13 @@ class SharedGroup:
         """Remove a member; return whether it was one."""
         return self._members.pop(member, None) is not None
 
-    def next(self) -> tuple[Listener, Match]:
-        """Return whose turn it is: the next one that is connected, else the next."""
-        chosen = next(
-            (member for member in self._members if member.outbox.is_attached),
-            next(iter(self._members)),
-        )
+    def next(self) -> tuple[Listener, Match] | None:
+        """Return whose turn it is: the next one that is connected, else the next; nobody's when
+        all have left."""
+        connected = (member for member in self._members if member.outbox.is_attached)
+        chosen = next(connected, None) or next(iter(self._members), None)
+        if chosen is None:
+            return None
         match = self._members.pop(chosen)
         self._members[chosen] = match
         return chosen, match

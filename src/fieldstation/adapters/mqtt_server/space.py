@@ -78,9 +78,10 @@ class TopicSpace:
         deliveries = _Deliveries(message, self.expiry_of(message))
         offered = 0
         for subscriber, match in matches:
-            listener, found = (
-                subscriber.next() if isinstance(subscriber, SharedGroup) else (subscriber, match)
-            )
+            turn = subscriber.next() if isinstance(subscriber, SharedGroup) else (subscriber, match)
+            if turn is None:
+                continue
+            listener, found = turn
             grant = found.own if listener is publisher else found.others
             if grant is not None:
                 listener.outbox.offer(deliveries.under(grant))

@@ -21,6 +21,8 @@ def topic_fault(topic: str, limits: PacketLimits) -> str | None:
 
 def filter_fault(topic_filter: str, limits: PacketLimits) -> str | None:
     """Say what is wrong with a topic filter, if anything."""
+    if fault := length_fault(topic_filter, limits):
+        return fault
     if topic_filter.startswith(SHARED):
         group, _, topic_filter = topic_filter.removeprefix(SHARED).partition("/")
         if not group or "+" in group or "#" in group:
@@ -36,10 +38,14 @@ def filter_fault(topic_filter: str, limits: PacketLimits) -> str | None:
 def size_fault(topic: str, limits: PacketLimits) -> str | None:
     if not topic:
         return "a topic is empty"
-    if len(topic.encode()) > limits.topic_bytes_max:
-        return f"a topic is longer than {limits.topic_bytes_max} bytes"
     if topic.count("/") >= limits.topic_levels_max:
         return f"a topic has more than {limits.topic_levels_max} levels"
+    return length_fault(topic, limits)
+
+
+def length_fault(topic: str, limits: PacketLimits) -> str | None:
+    if len(topic.encode()) > limits.topic_bytes_max:
+        return f"a topic is longer than {limits.topic_bytes_max} bytes"
     return None
 
 
