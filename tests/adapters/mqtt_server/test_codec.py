@@ -272,7 +272,7 @@ def test_other_versions_of_the_protocol_are_told_apart(frame: bytes) -> None:
 
 
 def test_a_packet_of_exactly_the_limit_passes_and_one_byte_more_does_not() -> None:
-    limits = PacketLimits(packet_bytes_max=1_000, connect_bytes_max=1_000)
+    limits = PacketLimits(packet_bytes_max=1_000)
     fits = publish_bytes("a", b"x" * (1_000 - 6))
     assert len(fits) == 1_000
     assert decode(fits, limits=limits) == [Publish("a", b"x" * 994)]
@@ -282,12 +282,13 @@ def test_a_packet_of_exactly_the_limit_passes_and_one_byte_more_does_not() -> No
         decoder.packets(1)
 
 
-def test_before_connect_packets_have_a_lower_limit() -> None:
-    limits = PacketLimits(packet_bytes_max=10_000, connect_bytes_max=1_000)
-    large = publish_bytes("a", b"x" * 5_000)
-    with pytest.raises(ProtocolError):
-        decode(large, limits=limits)
-    assert len(decode(connect_bytes(), large, limits=limits)) == 2
+def test_a_connect_may_be_as_large_as_any_packet() -> None:
+    will = Publish("gone", b"x" * 60_000, 0, 1)
+    large = connect_bytes("c" * 40_000, will=will)
+    assert len(large) > 100_000
+    (found,) = decode(large)
+    assert isinstance(found, Connect)
+    assert found.will == will
 
 
 def test_a_remaining_length_may_be_padded() -> None:

@@ -159,6 +159,44 @@ def test_malformed_properties(properties: bytes) -> None:
 
 def test_acknowledgements_may_carry_a_code_and_properties() -> None:
     for first in (0x40, 0x50, 0x62, 0x70):
-        for rest in (b"", b"\x10", b"\x10\x00", b"\x10\x04\x1f\0\1x"):
+        code = b"\x10" if first < 0x60 else b"\x92"
+        for rest in (b"", code, code + b"\x00", code + b"\x04\x1f\0\1x"):
             found, fault = outcome([packet(first, body(7, rest))])
             assert (len(found), fault) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("frame", "fault"),
+    [
+        (packet(0x40, b"\0\1\x92"), Reason.PROTOCOL_ERROR),
+        (packet(0x50, b"\0\1\x04"), Reason.PROTOCOL_ERROR),
+        (packet(0x62, b"\0\1\x10"), Reason.PROTOCOL_ERROR),
+        (packet(0x70, b"\0\1\x80"), Reason.PROTOCOL_ERROR),
+        (packet(0xE0, b"\x8e"), Reason.PROTOCOL_ERROR),
+        (packet(0xE0, b"\x01"), Reason.PROTOCOL_ERROR),
+        (connect5(properties={0x16: b"data"}), Reason.PROTOCOL_ERROR),
+        (b"\x30\x85\x00\x00\x01a\x001", Reason.MALFORMED),
+        (packet(0x30, text("a") + b"\x80\x00"), Reason.MALFORMED),
+    ],
+    ids=[
+        "PUBACK",
+        "PUBREC",
+        "PUBREL",
+        "PUBCOMP",
+        "DISCONNECT of a server",
+        "DISCONNECT unknown",
+        "authentication data without a method",
+        "MQTT-1.5.5-1 remaining length",
+        "MQTT-1.5.5-1 length of properties",
+    ],
+)
+def test_what_no_client_may_send(frame: bytes, fault: Reason) -> None:
+    assert outcome([frame])[1] is fault
+
+
+def test_a_padded_length_of_connect_is_malformed_too() -> None:
+    frame = connect5()
+    decoder = Decoder(PacketLimits())
+    decoder.feed(frame[:1] + bytes((frame[1] | 0x80, 0)) + frame[2:])
+    with pytest.raises(ProtocolError, match="more bytes than it needs"):
+        decoder.packets(1)

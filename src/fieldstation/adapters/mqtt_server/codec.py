@@ -48,7 +48,7 @@ class Decoder:
 
     def __init__(self, limits: PacketLimits) -> None:
         self._limits = limits
-        self._packet_bytes_max = limits.connect_bytes_max
+        self._packet_bytes_max = limits.packet_bytes_max
         self._buffer = b""
         self._at = 0
         self._tail = bytearray()
@@ -140,6 +140,8 @@ class Decoder:
                 return place, place + 1
             byte = buffer[place]
             size |= (byte & 0x7F) << 7 * position
+            if self._speaks_5 and not byte:
+                raise ProtocolError("a remaining length has more bytes than it needs")
             if byte < 0x80:
                 return place + 1, place + 1 + size
         raise ProtocolError("a remaining length has more than four bytes")
@@ -201,11 +203,11 @@ class Decoder:
         fields = Fields(buffer[start:stop], self._limits)
         packet = self._bodies[first](fields)
         fields.end()
-        if isinstance(packet, Connect):
-            self._packet_bytes_max = self._limits.packet_bytes_max
-            if packet.level == PROTOCOL_LEVEL_5:
-                self._speaks_5 = True
-                self._bodies = BODIES_5 | {CONNECT: _connect}
+        if isinstance(packet, Connect) and packet.level == PROTOCOL_LEVEL_5:
+            if not buffer[start - 1]:
+                raise ProtocolError("a remaining length has more bytes than it needs")
+            self._speaks_5 = True
+            self._bodies = BODIES_5 | {CONNECT: _connect}
         return packet
 
     def _require_known(self, first: int) -> None:
@@ -226,7 +228,10 @@ def _connect(fields: Fields) -> Connect:
     if level == PROTOCOL_LEVEL_5:
         return connect_5(fields)
     if level != PROTOCOL_LEVEL:
-        raise UnsupportedProtocolError(f"MQTT level {level} is not spoken here; use 3.1.1 or 5")
+        raise UnsupportedProtocolError(
+            f"MQTT level {level} is not spoken here; use 3.1.1 or 5",
+            newer=level > PROTOCOL_LEVEL_5,
+        )
     flags = fields.byte()
     has_username, has_password = flags & 0x80, flags & 0x40
     if flags & 1 or (has_password and not has_username):

@@ -25,6 +25,11 @@ from fieldstation.adapters.mqtt_server.packets import (
 from fieldstation.adapters.mqtt_server.properties import read_properties
 from fieldstation.adapters.mqtt_server.topics import SHARED
 
+# The reason codes that a client may send: in PUBACK and PUBREC, PUBREL and PUBCOMP, DISCONNECT.
+OF_RECEIPT = frozenset({0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99})
+OF_RELEASE = frozenset({0x00, 0x92})
+OF_DISCONNECT = frozenset({0x00, 0x04, *range(0x80, 0x84), 0x90, *range(0x93, 0x9A)})
+
 
 def connect_5(fields: Fields) -> Connect:
     """Read a CONNECT from its flags on."""
@@ -34,6 +39,10 @@ def connect_5(fields: Fields) -> Connect:
     keep_alive_s = fields.number()
     found = read_properties(fields, names.OF_CONNECT)
     client_id = fields.text()
+    if names.AUTHENTICATION_DATA in found.values and not found.values.get(
+        names.AUTHENTICATION_METHOD
+    ):
+        raise ProtocolError("authentication data has no method", Reason.PROTOCOL_ERROR)
     will, will_delay_s = _will(fields, flags)
     return Connect(
         client_id=client_id,
@@ -75,12 +84,20 @@ def read_publish_properties(fields: Fields) -> tuple[int | None, MessageProperti
     return alias, found.of_message()
 
 
-def _acknowledgement(fields: Fields) -> tuple[int, int]:
+def _acknowledgement(fields: Fields, codes: frozenset[int]) -> tuple[int, int]:
     packet_id = fields.packet_id()
-    code = fields.byte() if fields.left() else 0
+    code = _code(fields, codes)
     if fields.left():
         read_properties(fields, names.OF_ACKNOWLEDGEMENT)
     return packet_id, code
+
+
+def _code(fields: Fields, codes: frozenset[int]) -> int:
+    """Read the reason code that may stand at the end; no byte means success."""
+    code = fields.byte() if fields.left() else 0
+    if code not in codes:
+        raise ProtocolError(f"reason code 0x{code:02x} is not for here", Reason.PROTOCOL_ERROR)
+    return code
 
 
 def _subscribe(fields: Fields) -> Subscribe:
@@ -90,8 +107,10 @@ def _subscribe(fields: Fields) -> Subscribe:
     while fields.left() or not filters:
         topic_filter = fields.topic_filter()
         options = fields.byte()
-        if options & 3 == 3 or options & 0x30 == 0x30 or options & 0xC0:
-            raise ProtocolError("a SUBSCRIBE has impossible options")
+        if options & 0xC0:
+            raise ProtocolError("a SUBSCRIBE has reserved options")
+        if options & 3 == 3 or options & 0x30 == 0x30:
+            raise ProtocolError("a SUBSCRIBE has impossible options", Reason.PROTOCOL_ERROR)
         if options & 4 and topic_filter.startswith(SHARED):
             raise ProtocolError("a shared subscription cannot be no-local", Reason.PROTOCOL_ERROR)
         filters.append((topic_filter, options))
@@ -116,7 +135,7 @@ def count_filters(filters: Sequence[object], fields: Fields) -> None:
 
 
 def _disconnect(fields: Fields) -> Disconnect:
-    code = fields.byte() if fields.left() else 0
+    code = _code(fields, OF_DISCONNECT)
     if not fields.left():
         return Disconnect(code)
     found = read_properties(fields, names.OF_DISCONNECT)
@@ -128,10 +147,10 @@ def _auth(_: Fields) -> Packet:
 
 
 BODIES_5: dict[int, Callable[[Fields], Packet]] = {
-    0x40: lambda fields: Puback(_acknowledgement(fields)[0]),
-    0x50: lambda fields: Pubrec(*_acknowledgement(fields)),
-    0x62: lambda fields: Pubrel(_acknowledgement(fields)[0]),
-    0x70: lambda fields: Pubcomp(_acknowledgement(fields)[0]),
+    0x40: lambda fields: Puback(_acknowledgement(fields, OF_RECEIPT)[0]),
+    0x50: lambda fields: Pubrec(*_acknowledgement(fields, OF_RECEIPT)),
+    0x62: lambda fields: Pubrel(_acknowledgement(fields, OF_RELEASE)[0]),
+    0x70: lambda fields: Pubcomp(_acknowledgement(fields, OF_RELEASE)[0]),
     0x82: _subscribe,
     0xA2: _unsubscribe,
     0xC0: lambda _: Pingreq(),

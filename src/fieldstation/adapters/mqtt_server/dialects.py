@@ -21,9 +21,11 @@ from fieldstation.adapters.mqtt_server.codec5 import (
 )
 from fieldstation.adapters.mqtt_server.fields import encode_size
 from fieldstation.adapters.mqtt_server.packets import (
+    PROTOCOL_LEVEL_5,
     RECEIVE_MAXIMUM,
     SUBSCRIPTION_REFUSED,
     Connect,
+    ProtocolError,
     Publish,
     Reason,
 )
@@ -142,19 +144,18 @@ class Mqtt5:
                 message.topic, message.payload, packet_id, message.qos, message.retain
             )
         properties = self._properties(delivery)
-        known = self._aliases.get(message.topic)
+        topic = message.topic
+        known = self._aliases.get(topic)
         new = known is None and len(self._aliases) < self._aliases_max
-        alias = len(self._aliases) + 1 if new else known
-        if alias:
-            properties += encode_number(names.TOPIC_ALIAS, alias, 2)
-        frame = encode_publish_5(
-            message, "" if known else message.topic, properties, duplicate=duplicate
-        )
-        if self._packet_bytes_max and len(frame) > self._packet_bytes_max:
-            return None
-        if alias:
-            self._aliases[message.topic] = alias
-        return frame
+        if alias := len(self._aliases) + 1 if new else known:
+            shorter = properties + encode_number(names.TOPIC_ALIAS, alias, 2)
+            said = "" if known else topic
+            frame = encode_publish_5(message, said, shorter, duplicate=duplicate)
+            if self._takes(frame):
+                self._aliases[topic] = alias
+                return frame
+        frame = encode_publish_5(message, topic, properties, duplicate=duplicate)
+        return frame if self._takes(frame) else None
 
     def _properties(self, delivery: "Delivery") -> bytes:
         properties = delivery.forwarded
@@ -180,14 +181,31 @@ class Mqtt5:
         return encode_acknowledgement_5(first, packet_id, code)
 
     def suback(self, packet_id: int, codes: Iterable[int]) -> bytes:
-        return encode_suback_5(packet_id, codes)
+        return self._fitting(encode_suback_5(packet_id, codes))
 
     def unsuback(self, packet_id: int, codes: Iterable[int]) -> bytes:
-        return encode_unsuback_5(packet_id, codes)
+        return self._fitting(encode_unsuback_5(packet_id, codes))
+
+    def _fitting(self, frame: bytes) -> bytes:
+        """Return an answer that must not be left out. Raises ``ProtocolError``."""
+        if not self._takes(frame):
+            raise ProtocolError(
+                "an answer is larger than the client takes", Reason.PACKET_TOO_LARGE
+            )
+        return frame
+
+    def _takes(self, frame: bytes) -> bool:
+        return not self._packet_bytes_max or len(frame) <= self._packet_bytes_max
 
     def goodbye(self, code: int, reason: str) -> bytes:
         if code == Reason.SUCCESS:
             return b""
         frame = encode_disconnect_5(code, reason)
-        fits = not self._packet_bytes_max or len(frame) <= self._packet_bytes_max
-        return frame if fits else encode_disconnect_5(code, "")
+        return frame if self._takes(frame) else encode_disconnect_5(code, "")
+
+
+def dialect_of(connect: Connect, clock: Clock, *, topic_aliases_max: int) -> Dialect:
+    """Return what a client speaks."""
+    if connect.level == PROTOCOL_LEVEL_5:
+        return Mqtt5(connect, clock, topic_aliases_max=topic_aliases_max)
+    return MQTT_311

@@ -41,6 +41,8 @@ class Fields:
         for position in range(4):
             byte = self.byte()
             value |= (byte & 0x7F) << 7 * position
+            if position and not byte:
+                raise ProtocolError("a length has more bytes than it needs")
             if byte < 0x80:
                 return value
         raise ProtocolError("a length has more than four bytes")

@@ -43,7 +43,12 @@ class ProtocolError(Exception):
 
 
 class UnsupportedProtocolError(ProtocolError):
-    """A CONNECT of a protocol version that is not spoken here (CONNACK 1)."""
+    """A CONNECT of a protocol version that is not spoken here: CONNACK 1, or 0x84 in the form of
+    MQTT 5 for what is ``newer``."""
+
+    def __init__(self, fault: str, *, newer: bool = False) -> None:
+        super().__init__(fault, Reason.UNSUPPORTED_VERSION)
+        self.newer = newer
 
 
 class ConnectCode(IntEnum):
