@@ -19,6 +19,7 @@ from fieldstation.adapters.mqtt_server.configuration import (
     trust_devices,
 )
 from fieldstation.adapters.mqtt_server.health import MqttHealth
+from fieldstation.adapters.mqtt_server.quotas import QUOTA_INTERVAL_S
 from fieldstation.adapters.mqtt_server.server import MqttServer
 from fieldstation.adapters.mqtt_server.station import StationDoor
 from fieldstation.adapters.opentelemetry_export import open_spans
@@ -46,7 +47,7 @@ from fieldstation.domains.identity.jobs import (
     note_key_uses,
     purge_expired,
 )
-from fieldstation.domains.identity.ports import UnlimitedQuota
+from fieldstation.domains.identity.ports import Quota, UnlimitedQuota
 from fieldstation.domains.identity.schemas.callers import changed_entity
 from fieldstation.domains.identity.service.authenticator import Authenticator
 from fieldstation.domains.identity.service.passwords import Passwords, station_hasher
@@ -54,6 +55,7 @@ from fieldstation.domains.identity.service.revocations import note_change
 from fieldstation.domains.identity.service.tokens import load_key_ring
 from fieldstation.domains.live.hub import Hub
 from fieldstation.domains.live.sockets import Sockets
+from fieldstation.domains.system.loop_lag import watch_loop
 from fieldstation.domains.system.metrics import RequestMetrics
 from fieldstation.domains.system.service import StationState, prometheus_readings
 from fieldstation.domains.telemetry.catalog import Catalog
@@ -75,8 +77,6 @@ log = structlog.get_logger(__name__)
 OUTBOX_INTERVAL_S = 1.0
 FLUSH_LOOK_INTERVAL_S = 1.0
 SAVE_TIMEOUT_S = 3.0
-LAG_INTERVAL_S = 0.1
-LAG_DECAY = 0.9
 
 
 def station_url(settings: Settings) -> URL:
@@ -101,9 +101,12 @@ def telemetry_url(settings: Settings) -> URL:
 class Runtime:
     """One node of a station. Everything is built here and handed in; nothing else is long-lived."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, quota: Quota | None = None
+    ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
+        self.quota = quota or UnlimitedQuota()
         self.directory = DataDirectory(settings.station.data_dir)
         self.directory.prepare()
         self.node_id = self.directory.node_id(settings.station.node_id)
@@ -121,7 +124,6 @@ class Runtime:
         self.key_ring = load_key_ring(settings)
         self.authenticator = Authenticator(self.database, clock, settings.auth, self.key_ring)
         self.passwords = Passwords(station_hasher(memory_kib=settings.auth.password_memory_kib))
-        self.quota = UnlimitedQuota()
         self.last_seen = LastSeen(self.database, clock)
         self.idempotency = IdempotencyKeys(self.database, clock)
         self.spans = open_spans(settings.tracing, node_id=self.node_id)
@@ -170,6 +172,7 @@ class Runtime:
             clock=clock,
             start_task=self._start_task,
             revoke=self._revoke,
+            quota=self.quota,
             certificate_token=authority.token_of if authority else None,
         )
         self.mqtt: MqttServer | None = None
@@ -301,6 +304,7 @@ class Runtime:
             ("readings", partial(repeat, self.store.flush_due, interval_s=FLUSH_LOOK_INTERVAL_S)),
             ("key-uses", partial(repeat, self._note_key_uses, interval_s=KEY_USES_INTERVAL_S)),
             ("loop-lag", partial(watch_loop, self.state)),
+            ("quotas", partial(repeat, self.mqtt_door.quotas.look, interval_s=QUOTA_INTERVAL_S)),
             ("rate-limits", partial(repeat, self.rate_sharing.exchange, interval_s=sync_s)),
         ]
         supervised = [(name, supervise(name, start)) for name, start in work]
@@ -386,13 +390,3 @@ def reading_store(url: URL, *, node_id: str, clock: Clock) -> ReadingStore:
         return SqliteReadingStore(Path(url.database or ""), node_id=node_id, clock=clock)
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
     return PostgresqlReadingStore(dsn, node_id=node_id, clock=clock)
-
-
-async def watch_loop(state: StationState) -> None:
-    """Keep ``loop_lag_ms`` at the worst lateness of the loop, fading by a tenth each look."""
-    clock = state.clock
-    while True:
-        due = clock.monotonic() + LAG_INTERVAL_S
-        await asyncio.sleep(LAG_INTERVAL_S)
-        late_ms = max(clock.monotonic() - due, 0.0) * 1000
-        state.loop_lag_ms = max(late_ms, state.loop_lag_ms * LAG_DECAY)

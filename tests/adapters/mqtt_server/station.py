@@ -83,6 +83,9 @@ class MemoryStation:
             raise RuntimeError("a defect in the station")
         return identity.can_publish_any or topic.startswith(f"devices/{identity.device_id}/")
 
+    def is_over_quota(self, identity: MqttIdentity) -> bool:
+        return identity.organization_id in self.over_quota
+
     def may_subscribe(self, identity: MqttIdentity, topic_filter: str) -> bool:
         if topic_filter in self.forbidden_filters:
             return False
@@ -100,17 +103,17 @@ class MemoryStation:
             return Verdict.DENIED
         if topic in self.not_loaded_topics:
             return Verdict.WAIT
-        if identity.organization_id in self.over_quota:
-            return Verdict.OVER_QUOTA
         if not topic.endswith("/readings"):
             self.passed.append((topic, payload))
             return Verdict.PASSED
         if len(self._unsettled) >= self.room:
             return Verdict.FULL
-        self.taken.append((topic, payload))
         self._unsettled.append(receipt)
         if self.commits_itself:
             asyncio.get_running_loop().call_soon(self.commit)
+        if identity.organization_id in self.over_quota:
+            return Verdict.OVER_QUOTA
+        self.taken.append((topic, payload))
         return Verdict.REFUSED if payload in self.refused_payloads else Verdict.TAKEN
 
     def commit(self, count: int | None = None) -> None:

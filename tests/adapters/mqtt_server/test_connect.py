@@ -60,7 +60,7 @@ async def test_a_client_with_a_valid_credential_gets_in_and_is_seen() -> None:
     [
         (Unauthenticated("no"), ConnectCode.BAD_CREDENTIALS),
         (Forbidden("no"), ConnectCode.NOT_AUTHORIZED),
-        (QuotaExceeded("no"), ConnectCode.NOT_AUTHORIZED),
+        (QuotaExceeded("no"), ConnectCode.UNAVAILABLE),
         (Busy("no"), ConnectCode.UNAVAILABLE),
         (TooManyRequests("no", retry_after_s=1), ConnectCode.UNAVAILABLE),
     ],
@@ -99,14 +99,14 @@ async def test_an_authentication_that_never_ends_is_given_up() -> None:
 @pytest.mark.parametrize(
     ("frame", "answer"),
     [
-        (connect_bytes()[:8] + b"\x06" + connect_bytes()[9:], connack(ConnectCode.BAD_PROTOCOL)),
+        (connect_bytes()[:8] + b"\x03" + connect_bytes()[9:], connack(ConnectCode.BAD_PROTOCOL)),
         (connect_bytes("", clean=False), connack(ConnectCode.BAD_CLIENT_ID)),
         (connect_bytes("x" * 300), connack(ConnectCode.BAD_CLIENT_ID)),
         (publish_bytes("a"), b""),
         (b"GET / HTTP/1.1\r\nHost: station\r\n\r\n", b""),
         (packet(0x10, text("MQTT") + b"\x04"), b""),
     ],
-    ids=["version 6", "no id, not clean", "long id", "not CONNECT", "HTTP", "cut short"],
+    ids=["version 3", "no id, not clean", "long id", "not CONNECT", "HTTP", "cut short"],
 )
 async def test_what_is_no_good_connect_is_answered_and_closed(frame: bytes, answer: bytes) -> None:
     async with serving(MemoryStation()) as server, raw_client(server) as client:

@@ -71,6 +71,7 @@ async def test_connack_announces_the_limits_of_the_server() -> None:
         (connect5(password="wrong"), Reason.BAD_CREDENTIALS),
         (connect5("x" * 300), Reason.BAD_CLIENT_ID),
         (connect5(properties={0x15: b"SCRAM"}), Reason.BAD_AUTHENTICATION_METHOD),
+        (connect5()[:8] + b"\x06" + connect5()[9:], Reason.UNSUPPORTED_VERSION),
         (
             connect5(username="device:d1", will=("other/topic", b"", 0, {})),
             Reason.NOT_AUTHORIZED,
@@ -112,6 +113,8 @@ async def test_an_acknowledgement_says_what_became_of_the_message() -> None:
         ]
         station.over_quota.add("org-a")
         client.send(publish5(own, packet_id=6))
+        await wait_until(lambda: station.unsettled == 1)
+        station.commit()
         assert code_of(await client.read(), PUBACK) == (6, Reason.QUOTA_EXCEEDED)
 
 
@@ -132,7 +135,9 @@ async def test_an_acknowledgement_says_what_became_of_the_message() -> None:
         (subscribe5(("$share/g", 0)), Reason.BAD_FILTER),
         (subscribe5(("$share/g+/a", 0)), Reason.BAD_FILTER),
         (subscribe5(("$share/g/a", 4)), Reason.PROTOCOL_ERROR),
-        (subscribe5(("a", 0x30)), Reason.MALFORMED),
+        (subscribe5(("a", 0x30)), Reason.PROTOCOL_ERROR),
+        (subscribe5(("a", 3)), Reason.PROTOCOL_ERROR),
+        (subscribe5(("a", 0x40)), Reason.MALFORMED),
         (subscribe5(("a", 0), properties={0x0B: 0}), Reason.PROTOCOL_ERROR),
         (publish5("a", b"x" * 300_000), Reason.PACKET_TOO_LARGE),
         (disconnect5(0, {0x11: 60}), Reason.PROTOCOL_ERROR),
@@ -169,12 +174,33 @@ async def test_a_half_open_connection_is_found_within_one_and_a_half_keep_alives
         connected(server, "other", keep_alive_s=0) as other,
     ):
         await wait_until(lambda: clock.advance(0.25) is None and server.counters.timeouts == 1)
-        assert 15 < clock.monotonic() < 17
+        assert 14.5 < clock.monotonic() < 16
         if level == 5:
             assert await read_goodbye(silent) == Reason.KEEP_ALIVE_TIMEOUT
         else:
             assert await silent.read_to_end() == b""
         await other.ping()
+
+
+async def test_bytes_that_make_no_packet_are_no_sign_of_life() -> None:
+    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    async with (
+        serving(MemoryStation(), clock=clock) as server,
+        connected5(server, keep_alive_s=10) as client,
+    ):
+        frame = publish5("a", b"x" * 100)
+        sent = 0
+
+        def closed_after_another_second_and_byte() -> bool:
+            nonlocal sent
+            client.send(frame[sent : sent + 1])
+            sent += 1
+            clock.advance(1.0)
+            return server.counters.timeouts == 1
+
+        await wait_until(closed_after_another_second_and_byte)
+        assert 14 <= clock.monotonic() < 18
+        assert await read_goodbye(client) == Reason.KEEP_ALIVE_TIMEOUT
 
 
 async def test_properties_reach_subscribers_of_mqtt_5_and_only_the_message_those_of_3() -> None:

@@ -5,9 +5,13 @@ import asyncio
 import pytest
 
 from fieldstation.adapters.mqtt_server.options import PacketLimits
+from fieldstation.adapters.mqtt_server.packets import ConnectCode
 from tests.adapters.mqtt_server.raw_client import (
+    CONNACK,
+    connect_bytes,
     connected,
     publish_bytes,
+    raw_client,
 )
 from tests.adapters.mqtt_server.serving import serving
 from tests.adapters.mqtt_server.station import MemoryStation
@@ -193,13 +197,22 @@ async def test_a_foreign_topic_closes_after_what_came_before_was_acknowledged() 
         assert station.taken == [("devices/d1/readings", b"1")]
 
 
-async def test_over_quota_closes() -> None:
+async def test_over_quota_closes_and_connect_is_refused_until_it_resets() -> None:
     station = MemoryStation()
-    station.over_quota.add("org-a")
-    async with serving(station) as server, connected(server) as client:
-        client.send(publish_bytes(READINGS, packet_id=1))
-        assert await client.read_to_end() == b""
-        assert server.counters.over_quota == 1
+    async with serving(station) as server:
+        async with connected(server) as client:
+            station.over_quota.add("org-a")
+            client.send(publish_bytes(READINGS, packet_id=1))
+            assert await client.read_to_end() == b""
+            assert server.counters.over_quota == 1
+        async with raw_client(server) as client:
+            client.send(connect_bytes())
+            assert await client.read_to_end() == bytes((CONNACK, 2, 0, ConnectCode.UNAVAILABLE))
+        station.over_quota.clear()
+        async with connected(server) as client:
+            client.send(publish_bytes(READINGS, packet_id=1))
+            assert await client.read_pubacks(1) == [1]
+        assert len(station.taken) == 1
 
 
 async def test_the_largest_packet_passes_and_a_larger_one_closes() -> None:

@@ -174,3 +174,33 @@ async def test_who_asks_for_retained_messages_faster_than_it_reads_is_closed() -
         await client.subscribe(("#", 1), ("a/#", 1), ("+/+", 1))
         await client.read_to_end()
         assert server.counters.slow_closed == 1
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_a_refused_reading_is_neither_delivered_nor_retained(qos: int) -> None:
+    station = MemoryStation()
+    station.refused_payloads.add(b"NaN")
+    async with serving(station) as server, connected(server) as client:
+        await client.subscribe(("#", 0))
+        client.send(
+            publish_bytes("x/readings", b"NaN", packet_id=min(qos, 1), qos=qos, retain=True)
+        )
+        if qos:
+            assert (await client.read()).first == (0x40 if qos == 1 else 0x50)
+        await wait_until(lambda: station.committed == 1)
+        await client.ping()
+        assert station.retained == {}
+
+
+async def test_an_empty_retained_message_is_no_reading() -> None:
+    station = MemoryStation()
+    async with serving(station) as server, connected(server, username="device:d1") as client:
+        for number, payload in enumerate((b"1", b""), start=1):
+            client.send(
+                publish_bytes("devices/d1/readings", payload, packet_id=number, retain=True)
+            )
+            assert await client.read_pubacks(1) == [number]
+        assert station.taken == [("devices/d1/readings", b"1")]
+        assert station.retained == {}
+        client.send(publish_bytes("devices/d2/readings", b"", packet_id=3, retain=True))
+        assert await client.read_to_end() == b""

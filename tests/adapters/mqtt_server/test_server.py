@@ -285,3 +285,27 @@ async def test_running_can_be_cancelled() -> None:
             await wait_until(running.done)
             await server.stop()
             assert await client.read_to_end() == b""
+
+
+async def test_silent_clients_of_the_tls_port_keep_nobody_else_out(tmp_path: Path) -> None:
+    certificate_file, key_file = make_certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(certificate_file))
+    trusting.check_hostname = False
+    async with serving(
+        MemoryStation(),
+        tls=server_context(certificate_file, key_file),
+        handshakes_per_address_max=2,
+        handshake_wait_s=0.2,
+    ) as server:
+        silent = [await asyncio.open_connection("127.0.0.1", server.tls_port) for _ in range(4)]
+        refused = RawClient(*silent[-1])
+        assert await refused.read_to_end() == b""
+        client = RawClient(
+            *await asyncio.open_connection(
+                "127.0.0.1", server.tls_port, ssl=trusting, local_addr=("127.0.0.2", 0)
+            )
+        )
+        client.send(connect_bytes())
+        assert await client.read() == Received(CONNACK, b"\0\0")
+        for each in (client, *(RawClient(*pair) for pair in silent)):
+            await each.close()

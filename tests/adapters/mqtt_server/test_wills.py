@@ -121,6 +121,34 @@ async def test_a_revoked_key_publishes_the_will() -> None:
         assert station.passed == [("gone/c1", b"bye")]
 
 
+async def test_whoever_is_gone_altogether_leaves_no_will() -> None:
+    station = MemoryStation()
+    will = Publish("devices/d1/readings", b"0", 0, 1)
+    async with (
+        serving(station) as server,
+        connected(server, username="device:d1", will=will) as client,
+    ):
+        assert server.revoke("d1") == 1
+        assert await client.read_to_end() == b""
+        assert station.taken == []
+        assert server.counters.wills_published == 0
+
+
+async def test_a_will_that_waits_for_room_is_dropped_with_its_key() -> None:
+    station = MemoryStation(room=0)
+    async with serving(station) as server:
+        for name in ("ann", "bob"):
+            will = Publish("x/readings", name.encode(), 0, 1)
+            async with connected(server, name, username=name, will=will):
+                pass
+        await wait_until(lambda: server.counters.connections == 0)
+        server.revoke("key-of-ann")
+        station.room = 10
+        station.wake()
+        assert station.taken == [("x/readings", b"bob")]
+        assert server.counters.wills_dropped == 1
+
+
 async def test_a_takeover_publishes_the_will_of_the_old_connection() -> None:
     station = MemoryStation()
     async with serving(station) as server, connected(server, will=WILL), connected(server) as new:
@@ -177,10 +205,13 @@ async def test_wills_wait_for_room_in_the_intake_and_only_so_many() -> None:
         assert [payload for _, payload in station.taken] == [b"c1", b"c2"]
 
 
-async def test_a_will_that_is_denied_by_then_is_dropped() -> None:
+async def test_a_will_that_is_over_the_quota_by_then_reaches_nobody() -> None:
     station = MemoryStation()
-    async with serving(station) as server:
-        async with connected(server, will=WILL):
+    async with serving(station) as server, connected(server, "watch") as watcher:
+        await watcher.subscribe(("#", 0))
+        async with connected(server, will=Publish("x/readings", b"0", 0, 1)):
             station.over_quota.add("org-a")
         await wait_until(lambda: server.counters.wills_dropped == 1)
-        assert station.passed == []
+        await wait_until(lambda: station.committed == 1)
+        await watcher.ping()
+        assert station.taken == []

@@ -54,12 +54,16 @@ class Acknowledger:
         """Count the messages not yet acknowledged."""
         return len(self._unsettled) + len(self._unsaved)
 
-    def taken(self, message: Publish, code: int = 0) -> None:
+    def taken(self, message: Publish) -> None:
         """The station took this message and will settle it."""
         if message.retain or self._space.has_listeners or message.qos == 2:
-            self._unsettled.append(_Entry(message, code, settles=True, delivers=True))
+            self._unsettled.append(_Entry(message, 0, settles=True, delivers=True))
         else:
-            self._unsettled.append(token_of(message, code) if code else message.packet_id)
+            self._unsettled.append(message.packet_id)
+
+    def withheld(self, message: Publish, code: int = 0) -> None:
+        """The station keeps this message as refused and will settle it; nobody else gets it."""
+        self._unsettled.append(_Entry(message, code, settles=True, delivers=False))
 
     def passed(self, message: Publish) -> None:
         """The station does not need this message."""

@@ -12,6 +12,7 @@ from fieldstation.adapters.mqtt_server.pump import Pump
 from fieldstation.adapters.mqtt_server.sessions import Sessions
 from fieldstation.adapters.mqtt_server.shared import split_shared
 from fieldstation.adapters.mqtt_server.space import TopicSpace
+from fieldstation.adapters.mqtt_server.strangers import Strangers
 from fieldstation.adapters.mqtt_server.wills import Wills
 from fieldstation.core.clock import Clock
 from fieldstation.domains.messaging.schemas import KeptSession
@@ -56,6 +57,9 @@ class Broker:
         self.authentications: asyncio.Queue[MqttConnection] = asyncio.Queue()
         self.room = asyncio.Event()
         self.room.set()
+        self.strangers = Strangers(
+            bytes_max=options.strangers_bytes_max, own_bytes=options.stranger_own_bytes
+        )
         self.draining = False
         self._reserved = 0
         self._by_subject: dict[str, set[MqttConnection]] = {}

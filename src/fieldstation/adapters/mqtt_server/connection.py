@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import cast
 
 import structlog
 
+from fieldstation.adapters.mqtt_server.admission import (
+    credentials_of,
+    objection_to_connect,
+    objection_to_identity,
+)
 from fieldstation.adapters.mqtt_server.broker import Broker
-from fieldstation.adapters.mqtt_server.codec import Decoder, encode_connack
+from fieldstation.adapters.mqtt_server.codec import Decoder
 from fieldstation.adapters.mqtt_server.conversation import Conversation
-from fieldstation.adapters.mqtt_server.dialects import MQTT_311, Mqtt5
 from fieldstation.adapters.mqtt_server.packets import (
-    PROTOCOL_LEVEL_5,
     Connect,
-    ConnectCode,
     Packet,
     ProtocolError,
     Reason,
@@ -22,22 +23,15 @@ from fieldstation.adapters.mqtt_server.packets import (
 )
 from fieldstation.adapters.mqtt_server.ports import MqttCredentials, MqttIdentity
 from fieldstation.adapters.mqtt_server.sessions import Session
-from fieldstation.adapters.mqtt_server.transport import ByteTransport, verified_certificate
-from fieldstation.adapters.mqtt_server.welcome import refusal, welcome_5
+from fieldstation.adapters.mqtt_server.states import State
+from fieldstation.adapters.mqtt_server.strangers import Stranger
+from fieldstation.adapters.mqtt_server.transport import ByteTransport
+from fieldstation.adapters.mqtt_server.welcome import refusal, unsupported, welcome
 from fieldstation.core.ids import new_id
 
 log = structlog.get_logger(__name__)
 
 KEEP_ALIVE_GRACE = 1.5
-
-
-class State(Enum):
-    """Where a connection is in its life."""
-
-    FRESH = auto()
-    AUTHENTICATING = auto()
-    OPEN = auto()
-    CLOSED = auto()
 
 
 class MqttConnection(asyncio.Protocol):
@@ -51,6 +45,7 @@ class MqttConnection(asyncio.Protocol):
         self._options = broker.options
         self._pump = broker.pump
         self._decoder = Decoder(broker.options.packets)
+        self._stranger = Stranger(broker.strangers)
         self._receive_bytes_max = broker.options.receive_bytes_max
         self._transport: ByteTransport | None = None
         self._connect: Connect | None = None
@@ -61,9 +56,9 @@ class MqttConnection(asyncio.Protocol):
         self._outgoing_bytes = 0
         self._since_s = broker.clock.monotonic()
         """When the state began (FRESH, CLOSED) or the client was last heard (OPEN)."""
-        self._heard = False
+        self._told_s = 0.0
         # In the pump, or waiting for something that will put it there: arriving bytes need not.
-        self._parked = False
+        self._parked = True
         self._held_back = False
         self._reply_blocked = False
         self._reading_paused = False
@@ -82,16 +77,29 @@ class MqttConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Queue what arrived; the pump does the rest."""
-        self._heard = True
         if not self._parked:
             self._decoder.feed(data)
             if self._decoder.ready:
                 self._parked = True
                 self._pump.add(self)
-        elif self.state is not State.CLOSED:
+        elif self.state is State.OPEN:
             self._decoder.feed(data)
             if self._decoder.unparsed_bytes > self._receive_bytes_max:
                 self._pause_reading()
+        elif self.state is not State.CLOSED:
+            self._receive_from_stranger(data)
+
+    def _receive_from_stranger(self, data: bytes) -> None:
+        """Take CONNECT, and what a client sends behind it before it is let in."""
+        if not self._stranger.hold(len(data)):
+            self._broker.counters.connections_refused += 1
+            self.close("clients that are not known yet sent too much", at_once=True)
+            return
+        self._decoder.feed(data)
+        if self.state is State.FRESH:
+            self.take_turn()
+        elif self._decoder.unparsed_bytes > self._receive_bytes_max:
+            self._pause_reading()
 
     def pause_writing(self) -> None:
         """The client does not keep up: its outbox stops here."""
@@ -133,25 +141,24 @@ class MqttConnection(asyncio.Protocol):
         except ProtocolError as error:
             self._broker.counters.protocol_errors += 1
             if isinstance(error, UnsupportedProtocolError):
-                self.send(encode_connack(ConnectCode.BAD_PROTOCOL))
+                self.send(unsupported(error))
             self.close(str(error), code=error.code)
             return False
 
     def _handle_slice(self) -> bool:
         conversation = self._conversation
         if conversation is None:
-            first = self._decoder.packets(1)
-            if first:
-                self._on_first(first[0])
-                return False
-        else:
-            self._unhandled = conversation.handle(
-                self._unhandled or self._decoder.packets(self._options.slice_packets_max)
-            )
-            if self._held_back or self.state is State.CLOSED:
-                return False
-            if self._unhandled or self._decoder.ready:
-                return True
+            for first in self._decoder.packets(1):
+                self._on_first(first)
+            return False
+        packets = self._unhandled or self._decoder.packets(self._options.slice_packets_max)
+        if packets:
+            self._since_s = self._pump.turn_s
+            self._unhandled = conversation.handle(packets)
+        if self._held_back or self.state is State.CLOSED:
+            return False
+        if self._unhandled or self._decoder.ready:
+            return True
         self._parked = False
         self._resume_reading()
         if self._lost:
@@ -185,29 +192,17 @@ class MqttConnection(asyncio.Protocol):
         if not isinstance(packet, Connect):
             raise ProtocolError("the first packet is not CONNECT")
         self._connect = packet
-        nameless = not packet.client_id and not packet.clean_session
-        nameless_is_wrong = nameless and packet.level != PROTOCOL_LEVEL_5
-        if nameless_is_wrong or len(packet.client_id.encode()) > self._options.client_id_bytes_max:
-            self.refuse(Reason.BAD_CLIENT_ID, "an impossible client id")
-        elif packet.authentication_method is not None:
-            self.refuse(Reason.BAD_AUTHENTICATION_METHOD, "no such authentication method")
+        if objection := objection_to_connect(packet, self._options):
+            self.refuse(*objection)
         else:
             self.state = State.AUTHENTICATING
             self._broker.authentications.put_nowait(self)
 
     def credentials(self) -> MqttCredentials | None:
         """Return what the client brought, unless it is gone already."""
-        connect = self._connect
-        if connect is None or self.state is not State.AUTHENTICATING:
+        if self._connect is None or self.state is not State.AUTHENTICATING:
             return None
-        peer = self._transport.get_extra_info("peername") if self._transport else None
-        return MqttCredentials(
-            client_id=connect.client_id,
-            username=connect.username,
-            password=connect.password,
-            peer=str(peer[0]) if isinstance(peer, tuple) else "",
-            certificate=verified_certificate(self._transport),
-        )
+        return credentials_of(self._connect, self._transport)
 
     def open(self, identity: MqttIdentity) -> None:
         """Let an authenticated client in, if there is room and nothing speaks against its will."""
@@ -215,12 +210,11 @@ class MqttConnection(asyncio.Protocol):
         if connect is None or self.state is not State.AUTHENTICATING:
             return
         broker = self._broker
-        will = connect.will
         if identity.subjects & self.revoked:
             self.refuse(Reason.NOT_AUTHORIZED, "the credential was revoked")
             return
-        if will and not broker.station.may_publish(identity, will.topic):
-            self.refuse(Reason.NOT_AUTHORIZED, "this client may not publish its will")
+        if objection := objection_to_identity(identity, connect, broker.station):
+            self.refuse(*objection)
             return
         self._client_id = connect.client_id or new_id()
         if not broker.enter(self, identity, self._client_id):
@@ -239,28 +233,15 @@ class MqttConnection(asyncio.Protocol):
         self, identity: MqttIdentity, connect: Connect, session: Session, *, present: bool
     ) -> None:
         broker = self._broker
-        dialect = MQTT_311
-        answer = encode_connack(ConnectCode.ACCEPTED, session_present=present)
-        if connect.level == PROTOCOL_LEVEL_5:
-            aliases_max = self._options.packets.topic_aliases_max
-            dialect = Mqtt5(connect, broker.clock, topic_aliases_max=aliases_max)
-            answer = welcome_5(
-                connect, session, self._options, present=present, client_id=self._client_id
-            )
-        self._conversation = Conversation(
-            broker, identity, session, connect, link=self, dialect=dialect
-        )
+        conversation = Conversation(broker, identity, session, connect, link=self)
+        self._conversation = conversation
         self.state = State.OPEN
-        log.info(
-            "mqtt_connection_opened",
-            organization_id=identity.organization_id,
-            device_id=identity.device_id,
-            client_id=self._client_id,
-            protocol=connect.level,
-        )
-        self._since_s = broker.clock.monotonic()
-        self.send(answer)
-        session.outbox.attach(self, dialect)
+        self._stranger.leave()
+        self._log("mqtt_connection_opened", protocol=connect.level)
+        self._since_s = self._told_s = broker.clock.monotonic()
+        client_id = self._client_id
+        self.send(welcome(connect, session, self._options, present=present, client_id=client_id))
+        session.outbox.attach(self, conversation.dialect)
         broker.station.seen(identity)
         self._pump.add(self)
 
@@ -310,8 +291,23 @@ class MqttConnection(asyncio.Protocol):
         self._parked = True
         self._pause_reading()
 
+    def revoke(self, subject: str) -> None:
+        """A subject of this client is revoked; who is gone altogether leaves no will."""
+        if self._conversation is None:
+            return
+        owner_is_gone = self._conversation.identity.is_of(subject)
+        self.close(
+            "the credential was revoked",
+            code=Reason.ADMINISTRATIVE,
+            at_once=True,
+            with_will=not owner_is_gone,
+        )
+
     def close_slow(self) -> None:
-        """The client is slower than its subscriptions and its outbox is full."""
+        """The client's outbox is full; not at once: its will may find the next one slow."""
+        asyncio.get_running_loop().call_soon(self._close_slow)
+
+    def _close_slow(self) -> None:
         self.close(
             "the client is too slow for its subscriptions",
             code=Reason.QUOTA_EXCEEDED,
@@ -337,17 +333,11 @@ class MqttConnection(asyncio.Protocol):
             at_once = at_once and not self.writable
         self.flush()
         self.state = State.CLOSED
+        self._stranger.leave()
         self._parked = True
         self._unhandled = []
         self._since_s = self._broker.clock.monotonic()
-        identity = self._conversation.identity if self._conversation else None
-        log.info(
-            "mqtt_connection_closed",
-            organization_id=identity.organization_id if identity else None,
-            device_id=identity.device_id if identity else None,
-            client_id=self._client_id,
-            reason=reason,
-        )
+        self._log("mqtt_connection_closed", reason=reason)
         if self._conversation:
             self._broker.leave(self, self._conversation.identity, self._client_id)
             self._conversation.end(with_will=with_will)
@@ -357,6 +347,16 @@ class MqttConnection(asyncio.Protocol):
             self._transport.abort()
         else:
             self._transport.close()
+
+    def _log(self, event: str, **fields: object) -> None:
+        identity = self._conversation.identity if self._conversation else None
+        log.info(
+            event,
+            organization_id=identity.organization_id if identity else None,
+            device_id=identity.device_id if identity else None,
+            client_id=self._client_id,
+            **fields,
+        )
 
     def check(self, now_s: float) -> None:
         """Close what is overdue: CONNECT, a sign of life, or the peer's taking our last bytes."""
@@ -373,13 +373,14 @@ class MqttConnection(asyncio.Protocol):
     def _check_keep_alive(self, now_s: float) -> None:
         if self._connect is None or self._conversation is None:
             return
-        if self._heard:
+        if self._since_s > self._told_s:
+            self._told_s = self._since_s
             self._broker.station.seen(self._conversation.identity)
         not_listening = self._reading_paused and not self._reply_blocked
-        if self._heard or not_listening or self._lost:
-            self._heard = False
-            self._since_s = now_s
-        elif 0 < self._connect.keep_alive_s * KEEP_ALIVE_GRACE < now_s - self._since_s:
+        next_look_s = now_s + self._options.sweep_interval_ms / 1_000
+        if not_listening or self._lost:
+            self._since_s = self._told_s = now_s
+        elif 0 < self._connect.keep_alive_s * KEEP_ALIVE_GRACE < next_look_s - self._since_s:
             self._broker.counters.timeouts += 1
             self.close(
                 "the client was silent for too long",

@@ -13,7 +13,7 @@ from fieldstation.adapters.mqtt_server.dialects import (
     PUBREC,
     PUBREL,
     QOS_2,
-    Dialect,
+    dialect_of,
 )
 from fieldstation.adapters.mqtt_server.keeper import Then
 from fieldstation.adapters.mqtt_server.packets import (
@@ -39,10 +39,6 @@ from fieldstation.adapters.mqtt_server.subscribing import Subscribing
 TAKEN = Verdict.TAKEN
 PASSED = Verdict.PASSED
 REFUSAL = 0x80
-CODES = {
-    Verdict.DENIED: Reason.NOT_AUTHORIZED,
-    Verdict.OVER_QUOTA: Reason.QUOTA_EXCEEDED,
-}
 
 
 class ConversationLink(Protocol):
@@ -72,12 +68,12 @@ class Conversation:
         connect: Connect,
         *,
         link: ConversationLink,
-        dialect: Dialect,
     ) -> None:
         organization = broker.organization(identity.organization_id)
         self.identity = identity
         self.session = session
-        self.dialect = dialect
+        aliases_max = broker.options.packets.topic_aliases_max
+        self.dialect = dialect_of(connect, broker.clock, topic_aliases_max=aliases_max)
         self.acknowledger = Acknowledger(
             identity.organization_id,
             organization.space,
@@ -98,7 +94,7 @@ class Conversation:
         self._station = broker.station
         self._station_publish = broker.station.publish
         self._link = link
-        self._subscribing = Subscribing(broker, identity, session, link, dialect)
+        self._subscribing = Subscribing(broker, identity, session, link, self.dialect)
         self._will = connect.will
         self._ended = False
         session.conversation = self
@@ -143,6 +139,8 @@ class Conversation:
                 return True
             if (packet.retain or packet.qos) and self._broker.keeper.full:
                 return self._on_full(packet, self._broker.keeper.when_ready)
+            if packet.retain and not packet.payload:
+                return self._on_emptying(packet)
         verdict = self._station_publish(
             self.identity, packet.topic, packet.payload, self.acknowledger
         )
@@ -156,19 +154,26 @@ class Conversation:
             return True
         return self._on_no_reading(packet, verdict)
 
+    def _on_emptying(self, packet: Publish) -> bool:
+        """An empty retained message makes its topic forget what it retains; it is no reading."""
+        allowed = self._station.may_publish(self.identity, packet.topic)
+        return self._on_no_reading(packet, PASSED if allowed else Verdict.DENIED)
+
     def _on_no_reading(self, packet: Publish, verdict: Verdict) -> bool:
         if verdict is Verdict.FULL:
             return self._on_full(packet, self._station.when_ready)
         if verdict is Verdict.WAIT:
             return self._hold_back(self._station.when_ready)
-        if verdict in CODES:
-            return self._on_refusal(packet, verdict)
+        if verdict is Verdict.DENIED:
+            return self._on_denied(packet)
         self._counters.messages_received += 1
         self._open(packet)
         if verdict is PASSED:
             self.acknowledger.passed(packet)
+        elif verdict is Verdict.OVER_QUOTA:
+            return self._on_over_quota(packet)
         else:
-            self.acknowledger.taken(packet, Reason.BAD_PAYLOAD if self._speaks_5 else 0)
+            self.acknowledger.withheld(packet, Reason.BAD_PAYLOAD if self._speaks_5 else 0)
         return True
 
     def _is_repeated(self, packet: Publish) -> bool:
@@ -191,19 +196,21 @@ class Conversation:
             if packet.qos == 2:
                 self.session.received[packet.packet_id] = False
 
-    def _on_refusal(self, packet: Publish, verdict: Verdict) -> bool:
-        if verdict is Verdict.DENIED:
-            self._counters.denied += 1
-            fault = "this client may not publish to this topic"
-        else:
-            self._counters.over_quota += 1
-            fault = "the organization may store no more"
+    def _on_denied(self, packet: Publish) -> bool:
+        self._counters.denied += 1
         if self._speaks_5:
             self._open(packet)
-            self.acknowledger.refused(packet, CODES[verdict])
-            return True
-        self._link.close(fault)
-        return False
+            self.acknowledger.refused(packet, Reason.NOT_AUTHORIZED)
+        else:
+            self._link.close("this client may not publish to this topic")
+        return self._speaks_5
+
+    def _on_over_quota(self, packet: Publish) -> bool:
+        self._counters.over_quota += 1
+        self.acknowledger.withheld(packet, Reason.QUOTA_EXCEEDED if self._speaks_5 else 0)
+        if not self._speaks_5:
+            self._link.close("the organization may store no more")
+        return self._speaks_5
 
     def _on_full(self, packet: Publish, when_ready: Callable[[Callable[[], None]], None]) -> bool:
         if packet.qos == 0:
@@ -271,7 +278,7 @@ class Conversation:
                 )
             longest_s = int(self._broker.options.session_expiry_s)
             self.session.expiry_s = min(packet.session_expiry_s, longest_s)
-        if packet.code != Reason.DISCONNECT_WITH_WILL:
+        if packet.code == Reason.SUCCESS:
             self._will = None
         self._link.close("the client left")
 

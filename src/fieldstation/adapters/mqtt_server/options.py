@@ -8,7 +8,6 @@ class PacketLimits:
     """What one packet may hold; anything larger is a protocol error and closes the connection."""
 
     packet_bytes_max: int = 1 << 20
-    connect_bytes_max: int = 64 << 10
     topic_bytes_max: int = 1_024
     topic_levels_max: int = 32
     filters_max: int = 256
@@ -58,9 +57,14 @@ class MqttServerOptions:
     organization_connections_max: int = 5_000
     accept_backlog: int = 1_024
     accept_backoff_ms: int = 200
-    handshakes_max: int = 512
+    handshakes_per_address_max: int = 32
     handshake_timeout_s: float = 10.0
+    handshake_wait_s: float = 30.0
     connect_timeout_s: float = 10.0
+    strangers_bytes_max: int = 16 << 20
+    """Sent by all clients together that are not authenticated yet; one more is closed."""
+    stranger_own_bytes: int = 4 << 10
+    """Of each such client, not counted."""
     authentications_max: int = 16
     client_id_bytes_max: int = 256
     pump_turn_ms: float = 1.0

@@ -24,6 +24,10 @@ class MqttIdentity:
     can_subscribe_any: bool
     subjects: frozenset[str]
 
+    def is_of(self, subject: str) -> bool:
+        """Whether this is the device, the user or the organization itself, not only a key."""
+        return subject in {self.device_id, self.user_id, self.organization_id}
+
 
 @dataclass(frozen=True, slots=True)
 class MqttCredentials:
@@ -63,8 +67,8 @@ class Verdict(Enum):
     but QoS 0 waits too."""
 
     OVER_QUOTA = auto()
-    """The organization may store no more: the connection is closed (3.1.1), or the acknowledgement
-    says so."""
+    """As REFUSED, because the organization may store no more: the connection is closed (3.1.1), or
+    the acknowledgement says so (0x97)."""
 
 
 class Receipt(Protocol):
@@ -99,7 +103,12 @@ class MqttStation(Protocol):
 
     def may_publish(self, identity: MqttIdentity, topic: str) -> bool:
         """Whether this identity may publish to this topic; asked for the will of a CONNECT (CONNACK
-        5)."""
+        5) and for an empty retained message."""
+        ...
+
+    def is_over_quota(self, identity: MqttIdentity) -> bool:
+        """Whether readings of this identity are refused now; asked for the CONNECT of MQTT 3.1.1,
+        which cannot be told of single messages (CONNACK 3)."""
         ...
 
     def may_subscribe(self, identity: MqttIdentity, topic_filter: str) -> bool:

@@ -30,6 +30,8 @@ class Pump:
     def __init__(self, clock: Clock, *, turn_ms: float) -> None:
         self._clock = clock
         self._turn_s = turn_ms / 1_000
+        self.turn_s = clock.monotonic()
+        """When the last turn began."""
         self._ready: deque[Pumped] = deque()
         self._unflushed: list[Pumped] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -58,7 +60,8 @@ class Pump:
 
     def _turn(self) -> None:
         now_s = self._clock.monotonic
-        ends_at_s = now_s() + self._turn_s
+        self.turn_s = now_s()
+        ends_at_s = self.turn_s + self._turn_s
         ready = self._ready
         running: Pumped | None = None
         try:

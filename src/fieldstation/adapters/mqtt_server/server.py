@@ -10,7 +10,8 @@ from contextlib import closing
 import structlog
 
 from fieldstation.adapters.mqtt_server.broker import Broker
-from fieldstation.adapters.mqtt_server.connection import MqttConnection, State
+from fieldstation.adapters.mqtt_server.connection import MqttConnection
+from fieldstation.adapters.mqtt_server.handshakes import Handshakes
 from fieldstation.adapters.mqtt_server.options import MqttCounters, MqttServerOptions
 from fieldstation.adapters.mqtt_server.packets import Publish, Reason
 from fieldstation.adapters.mqtt_server.ports import (
@@ -18,6 +19,7 @@ from fieldstation.adapters.mqtt_server.ports import (
     MqttIdentity,
     MqttStation,
 )
+from fieldstation.adapters.mqtt_server.states import State
 from fieldstation.adapters.mqtt_server.transport import ByteTransport
 from fieldstation.core.clock import Clock
 from fieldstation.core.errors import (
@@ -53,6 +55,9 @@ class MqttServer:
         self._station = station
         self._broker = Broker(options, station, clock)
         self._tls = tls
+        self._handshakes = Handshakes(
+            per_address_max=options.handshakes_per_address_max, wait_s=options.handshake_wait_s
+        )
         self._listeners: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._stopped = asyncio.Event()
@@ -205,7 +210,7 @@ class MqttServer:
         )
 
     def revoke(self, subject: str) -> int:
-        """Close every connection of this key, device or user at once, wills included.
+        """Close every connection of this key, device or user at once; wills that wait are void.
 
         Return how many.
         """
@@ -215,7 +220,8 @@ class MqttServer:
         ended = self._broker.connections_of(subject)
         for connection in ended:
             self._broker.counters.revoked += 1
-            connection.close("the credential was revoked", code=Reason.ADMINISTRATIVE, at_once=True)
+            connection.revoke(subject)
+        self._broker.wills.revoke(subject)
         return len(ended)
 
     async def _sweep_forever(self) -> None:
@@ -248,8 +254,10 @@ class MqttServer:
                 return await self._station.authenticate(credentials)
         except Unauthenticated:
             return Reason.BAD_CREDENTIALS
-        except (Forbidden, QuotaExceeded):
+        except Forbidden:
             return Reason.NOT_AUTHORIZED
+        except QuotaExceeded:
+            return Reason.QUOTA_EXCEEDED
         except (StationError, TimeoutError):
             return Reason.UNAVAILABLE
 
@@ -257,34 +265,39 @@ class MqttServer:
         self, listener: socket.socket, context: ssl.SSLContext | None
     ) -> None:
         loop = asyncio.get_running_loop()
-        handshakes = asyncio.Semaphore(self._options.handshakes_max)
         with closing(listener):
             async with asyncio.TaskGroup() as tasks:
                 while True:
                     await self._broker.room.wait()
-                    await handshakes.acquire()
                     try:
-                        accepted, _ = await loop.sock_accept(listener)
+                        accepted, address = await loop.sock_accept(listener)
                     except OSError as error:
                         # Most likely out of file descriptors: give others time to close some.
-                        handshakes.release()
                         self.counters.accepts_failed += 1
                         log.warning("mqtt_accept_failed", error=str(error))
                         await asyncio.sleep(self._options.accept_backoff_ms / 1_000)
                         continue
                     self._broker.reserve()
-                    task = tasks.create_task(self._adopt(accepted, context), name="mqtt-adopt")
-                    task.add_done_callback(lambda _: handshakes.release())
+                    adoption = self._adopt(accepted, str(address[0]), context)
+                    tasks.create_task(adoption, name="mqtt-adopt")
 
-    async def _adopt(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+    async def _adopt(
+        self, accepted: socket.socket, address: str, context: ssl.SSLContext | None
+    ) -> None:
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: MqttConnection(self._broker),
-                accepted,
-                ssl=context,
-                ssl_handshake_timeout=self._options.handshake_timeout_s if context else None,
-            )
+            if context is None:
+                await loop.connect_accepted_socket(lambda: MqttConnection(self._broker), accepted)
+                return
+            async with self._handshakes.place(address):
+                await loop.connect_accepted_socket(
+                    lambda: MqttConnection(self._broker),
+                    accepted,
+                    ssl=context,
+                    ssl_handshake_timeout=self._options.handshake_timeout_s,
+                )
         except OSError as error:
+            accepted.close()
             self._broker.release()
             log.info("mqtt_handshake_failed", error=str(error))

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
 import structlog
 
 from fieldstation.adapters.mqtt_server.ports import (
@@ -14,11 +13,18 @@ from fieldstation.adapters.mqtt_server.ports import (
     Receipt,
     Verdict,
 )
+from fieldstation.adapters.mqtt_server.quotas import ReadingQuotas
+from fieldstation.adapters.mqtt_server.sensor_topics import (
+    SENSORS,
+    is_shared,
+    read_sensor_payload,
+)
 from fieldstation.core.clock import Clock
 from fieldstation.core.errors import (
     Busy,
     Invalid,
     Malformed,
+    QuotaExceeded,
     TooLarge,
     Unauthenticated,
 )
@@ -28,6 +34,7 @@ from fieldstation.domains.devices import service as devices
 from fieldstation.domains.devices.heartbeats import decode_heartbeat
 from fieldstation.domains.devices.last_seen import LastSeen
 from fieldstation.domains.identity.access import Authenticator, caller_of
+from fieldstation.domains.identity.ports import Quota
 from fieldstation.domains.messaging import service as messaging
 from fieldstation.domains.messaging.schemas import Change, KeptSession, Retained
 from fieldstation.domains.telemetry.catalog import Catalog, DeviceSeries
@@ -38,7 +45,6 @@ from fieldstation.domains.telemetry.payloads import (
     Incoming,
     check_count,
     decode_readings,
-    parse_json,
     read_item,
 )
 from fieldstation.domains.telemetry.ports import Refusal
@@ -50,8 +56,6 @@ PUBLISH_SCOPE = "telemetry:write"
 SUBSCRIBE_SCOPE = "telemetry:read"
 REFUSED_PAYLOAD_BYTES_MAX = 4096
 OWN_TOPIC_START = len("devices/")
-SHARED_TOPICS = ("sensors/", "system/")
-NODE_RED_STATUS = "nodered/status"
 BROKER_TOPICS = "$SYS/"
 RETRY_S = 0.5
 
@@ -74,6 +78,7 @@ class StationDoor:
         clock: Clock,
         start_task: StartTask,
         revoke: Callable[[str], object],
+        quota: Quota,
         certificate_token: Callable[[bytes], str] | None = None,
     ) -> None:
         self._database = database
@@ -94,6 +99,9 @@ class StationDoor:
             "/heartbeat": self._take_heartbeat,
         }
         self._next_wakers: list[Callable[[], None]] | None = None
+        self._over_quota: Mapping[str, QuotaExceeded] = {}
+        self._take = self._store
+        self.quotas = ReadingQuotas(quota, database, self._refuse_over_quota)
 
     async def authenticate(self, credentials: MqttCredentials) -> MqttIdentity:
         token = self._token_of(credentials)
@@ -101,6 +109,7 @@ class StationDoor:
         caller = caller_of(principal, peer=credentials.peer)
         if caller.device_id is not None:
             await self._catalog.load(caller.organization_id, caller.device_id)
+        await self.quotas.learn(caller.organization_id)
         if caller.expires_at is not None and principal.key_id is not None:
             self._end_at_expiry(principal.key_id, caller.expires_at)
         return MqttIdentity(
@@ -149,7 +158,7 @@ class StationDoor:
             handler = self._own_topics.get(topic[end:])
             if handler is None:
                 return Verdict.PASSED if topic[end : end + 1] == "/" else Verdict.DENIED
-        elif topic.startswith("sensors/"):
+        elif topic.startswith(SENSORS):
             handler = self._take_sensor
         else:
             return Verdict.PASSED if is_shared(topic) else Verdict.DENIED
@@ -162,6 +171,10 @@ class StationDoor:
         if identity.device_id is None:
             return identity.can_publish_any and not topic.startswith(BROKER_TOPICS)
         return topic.startswith(f"devices/{identity.device_id}/") or is_shared(topic)
+
+    def is_over_quota(self, identity: MqttIdentity) -> bool:
+        publishes = identity.device_id is not None or identity.can_publish_any
+        return publishes and identity.organization_id in self._over_quota
 
     def may_subscribe(self, identity: MqttIdentity, topic_filter: str) -> bool:
         if identity.can_subscribe_any:
@@ -205,7 +218,7 @@ class StationDoor:
     ) -> Verdict:
         if not identity.can_publish_any or topic.startswith(BROKER_TOPICS):
             return Verdict.DENIED
-        if not topic.startswith("sensors/"):
+        if not topic.startswith(SENSORS):
             return Verdict.PASSED
         organization_id = identity.organization_id
         gateway = self._gateways.get(organization_id)
@@ -245,7 +258,28 @@ class StationDoor:
             return self._refuse(device, topic, payload, receipt, error=code, detail=detail)
         return self._take(device, topic, payload, receipt, Decoded([reading], None, []))
 
-    def _take(
+    def _refuse_over_quota(self, over_quota: Mapping[str, QuotaExceeded]) -> None:
+        """Look at quotas only while there is an organization to refuse."""
+        self._over_quota = over_quota
+        self._take = self._store_within_quota if over_quota else self._store
+
+    def _store_within_quota(
+        self,
+        device: DeviceSeries,
+        topic: str,
+        payload: bytes,
+        receipt: Receipt,
+        decoded: Decoded,
+    ) -> Verdict:
+        fault = self._over_quota.get(device.organization_id)
+        if fault is None:
+            return self._store(device, topic, payload, receipt, decoded)
+        verdict = self._refuse(
+            device, topic, payload, receipt, error=fault.code, detail=fault.detail
+        )
+        return Verdict.OVER_QUOTA if verdict is Verdict.REFUSED else verdict
+
+    def _store(
         self,
         device: DeviceSeries,
         topic: str,
@@ -355,23 +389,3 @@ class StationDoor:
         finally:
             for wake in self._in_work.pop(name):
                 wake()
-
-
-def is_shared(topic: str) -> bool:
-    """Whether every device may use this topic; what it publishes there is still its own."""
-    return topic.startswith(SHARED_TOPICS) or topic == NODE_RED_STATUS
-
-
-def read_sensor_payload(payload: bytes, *, sensor_type: str, sensor_id: str) -> Mapping[str, Any]:
-    """Read ``{"value": …}`` or a bare value of ``sensors/{type}/{id}``.
-
-    Raises ``Malformed`` and ``TooLarge``.
-    """
-    content: Any
-    try:
-        content = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        content = parse_json(payload)
-    fields = dict(content) if isinstance(content, dict) else {"value": content}
-    fields.pop("reading_type", None)
-    return {**fields, "sensor_type": sensor_type, "sensor_id": sensor_id}

@@ -62,6 +62,16 @@ class Wills:
         """The client came back to its session: its delayed will is void."""
         self._delayed.pop(session, None)
 
+    def revoke(self, subject: str) -> None:
+        """Drop the waiting wills of whoever lost the right to publish them."""
+        kept = deque(will for will in self._waiting if subject not in will.identity.subjects)
+        self._counters.wills_dropped += len(self._waiting) - len(kept)
+        self._waiting = kept
+        for session, will in tuple(self._delayed.items()):
+            if subject in will.identity.subjects:
+                del self._delayed[session]
+                self._counters.wills_dropped += 1
+
     def publish_due(self, now_s: float) -> None:
         """Publish the delayed wills whose time has come or whose session is over."""
         for session, will in tuple(self._delayed.items()):
@@ -88,8 +98,10 @@ class Wills:
                 self._station.when_ready(self._publish_waiting)
                 return
             self._count(verdict)
-            if verdict in {Verdict.TAKEN, Verdict.REFUSED}:
+            if verdict is Verdict.TAKEN:
                 acknowledger.taken(message)
+            elif verdict in {Verdict.REFUSED, Verdict.OVER_QUOTA}:
+                acknowledger.withheld(message)
             elif verdict is Verdict.PASSED:
                 acknowledger.passed(message)
 
