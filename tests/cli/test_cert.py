@@ -1,69 +1,15 @@
 """``fieldstation cert``: devices come in by certificate, and stay out when it is revoked."""
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from paho.mqtt.client import Client, MQTTv5
-from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.cli.commands import run_command
 from tests.clients import StationClient, expect
+from tests.secure_client import SecureClient, free_port, issue
 from tests.station_process import StationProcess, running_station
 from tests.wait_until import wait_until_blocking
-
-
-class SecureClient:
-    """One MQTT 5 connection over TLS, with or without a certificate."""
-
-    def __init__(self, port: int, trusts: Path, certificate: Path | None) -> None:
-        self.codes: list[int] = []
-        self.acknowledged: list[int] = []
-        self.closed = False
-        self._port = port
-        self._client = Client(
-            CallbackAPIVersion.VERSION2, protocol=MQTTv5, reconnect_on_failure=False
-        )
-        self._client.tls_set(
-            str(trusts),
-            certfile=str(certificate) if certificate else None,
-            keyfile=str(certificate.with_suffix(".key")) if certificate else None,
-        )
-        self._client.on_connect = lambda _c, _d, _f, reason, _p: self.codes.append(reason.value)
-        self._client.on_publish = lambda _c, _d, _m, reason, _p: self.acknowledged.append(
-            reason.value
-        )
-        self._client.on_disconnect = lambda *_: setattr(self, "closed", True)
-
-    def __enter__(self) -> "SecureClient":
-        self._client.connect("127.0.0.1", self._port)
-        self._client.loop_start()
-        wait_until_blocking(lambda: bool(self.codes) or self.closed)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def publish(self, topic: str, payload: str) -> int:
-        before = len(self.acknowledged)
-        self._client.publish(topic, payload, qos=1)
-        wait_until_blocking(lambda: len(self.acknowledged) > before)
-        return self.acknowledged[-1]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def issue(directory: Path, *arguments: str | Path) -> Path:
-    output = directory.parent / f"certs-{arguments[1]}"
-    done = run_command("cert", *arguments, "--output", output, data_dir=directory)
-    assert done.returncode == 0, done.stderr
-    assert f"Wrote {output / f'{arguments[1]}.pem'}" in done.stdout
-    return output / f"{arguments[1]}.pem"
 
 
 @pytest.fixture
