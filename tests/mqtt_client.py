@@ -1,8 +1,9 @@
 """What an MQTT client of the station does, with the library that most devices' owners use."""
 
 import json
+from socket import SHUT_RDWR, socket
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import uuid4
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo, MQTTv5, MQTTv311
@@ -36,6 +37,8 @@ class MqttClient:
         self.reasons: list[int] = []
         """The reason codes of acknowledged publishes, in order."""
         self.closed = False
+        self.goodbye = 0
+        """The reason code with which an MQTT 5 connection ended."""
         self._port = port
         self._keeps_session = keeps_session
         self._version = version
@@ -97,6 +100,19 @@ class MqttClient:
     def texts(self) -> list[str]:
         return [message.payload.decode() for message in self.messages]
 
+    def set_will(self, topic: str, payload: str, *, delay_s: int) -> None:
+        """Leave a will for the case that the connection is lost; before connecting."""
+        properties = Properties(PacketTypes.WILLMESSAGE)
+        properties.WillDelayInterval = delay_s
+        self._client.will_set(topic, payload, qos=1, properties=properties)
+
+    def drop(self) -> None:
+        """Lose the connection without a word."""
+        connected = self._client.socket()
+        assert connected is not None
+        cast("socket", connected).shutdown(SHUT_RDWR)
+        wait_until_blocking(lambda: self.closed)
+
     def send(
         self, topic: str, payload: Any, *, qos: int = 1, retain: bool = False
     ) -> MQTTMessageInfo:
@@ -132,8 +148,9 @@ class MqttClient:
             self.connections += 1
 
     def _disconnected(
-        self, _client: Client, _data: Any, _flags: Any, _reason: Any, _properties: Any
+        self, _client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any
     ) -> None:
+        self.goodbye = reason.value
         self.closed = True
 
     def _subscribed(

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -19,6 +18,8 @@ from fieldstation.adapters.mqtt_server.configuration import (
     trust_devices,
 )
 from fieldstation.adapters.mqtt_server.health import MqttHealth
+from fieldstation.adapters.mqtt_server.kept import KeptState
+from fieldstation.adapters.mqtt_server.nodes import other_nodes
 from fieldstation.adapters.mqtt_server.quotas import QUOTA_INTERVAL_S
 from fieldstation.adapters.mqtt_server.server import MqttServer
 from fieldstation.adapters.mqtt_server.station import StationDoor
@@ -63,10 +64,8 @@ from fieldstation.domains.telemetry.follower import Follower
 from fieldstation.domains.telemetry.groups import Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.last_values import LastValues
-from fieldstation.domains.telemetry.ports import ReadingStore
 from fieldstation.domains.telemetry.service import IntakeDoor
-from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
-from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
+from fieldstation.domains.telemetry.store.selection import reading_store
 from fieldstation.domains.telemetry.writer import Committed, Writer
 from fieldstation.web.rate_counters import RateCounters
 from fieldstation.web.rate_limits import NamedLimits
@@ -164,6 +163,7 @@ class Runtime:
             trust_devices(tls, authority)
         self.mqtt_door = StationDoor(
             database=self.database,
+            kept=KeptState(self.database, self.store, node_id=self.node_id),
             authenticator=self.authenticator,
             catalog=self.catalog,
             intake=self.intake,
@@ -175,9 +175,14 @@ class Runtime:
             quota=self.quota,
             certificate_token=authority.token_of if authority else None,
         )
+        self.nodes = other_nodes(
+            self.database, self.store, self.bus, node_id=self.node_id, clock=clock
+        )
         self.mqtt: MqttServer | None = None
         if settings.mqtt.enabled:
-            self.mqtt = MqttServer(mqtt_options(settings.mqtt), self.mqtt_door, clock, tls=tls)
+            self.mqtt = MqttServer(
+                mqtt_options(settings.mqtt), self.mqtt_door, clock, tls=tls, nodes=self.nodes
+            )
         self.state = StationState(
             settings=settings,
             clock=clock,
@@ -309,7 +314,7 @@ class Runtime:
         ]
         supervised = [(name, supervise(name, start)) for name, start in work]
         if self.mqtt is not None:
-            supervised.append(("mqtt", self.mqtt.run()))
+            supervised.append(("mqtt", supervise("mqtt", self.mqtt.run)))
         return supervised
 
     def _job_runner(self) -> JobRunner:
@@ -320,6 +325,8 @@ class Runtime:
             PeriodicJob("idempotency.purge", 3600, self.idempotency.purge),
             PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
         ]
+        if self.nodes is not None:
+            jobs.append(PeriodicJob("mqtt.purge_sessions", 60, self.nodes.purge))
         return JobRunner(self.database, self.clock, node_id=self.node_id, jobs=jobs)
 
     async def _note_key_uses(self) -> None:
@@ -382,11 +389,3 @@ class Runtime:
             work.close()
             return
         self._tasks.create_task(work, name=name)
-
-
-def reading_store(url: URL, *, node_id: str, clock: Clock) -> ReadingStore:
-    """Choose the store that fits the telemetry database."""
-    if url.get_backend_name() == "sqlite":
-        return SqliteReadingStore(Path(url.database or ""), node_id=node_id, clock=clock)
-    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return PostgresqlReadingStore(dsn, node_id=node_id, clock=clock)

@@ -18,6 +18,7 @@ class MemoryBus:
 
     kind = "memory"
     is_connected = True
+    interruptions = 0
 
     def __init__(self) -> None:
         self._handlers: dict[type[Event], list[Callable[[Any], None]]] = {}

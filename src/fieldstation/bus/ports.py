@@ -11,7 +11,8 @@ E = TypeVar("E", bound=Event)
 class Bus(Protocol):
     """Delivers every published event to its type's subscribers, on every node it reaches.
 
-    ``kind`` and ``is_connected`` are for the health page.
+    ``kind`` and ``is_connected`` are for the health page; ``interruptions`` counts how often events
+    of other nodes may have been missed.
     """
 
     @property
@@ -19,6 +20,9 @@ class Bus(Protocol):
 
     @property
     def is_connected(self) -> bool: ...
+
+    @property
+    def interruptions(self) -> int: ...
 
     def publish(self, event: Event) -> None:
         """Deliver; never raises, never blocks."""

@@ -20,6 +20,7 @@ from fieldstation.bus.memory import MemoryBus
 from fieldstation.bus.ports import E
 from fieldstation.core.events import Event
 from fieldstation.core.settings import RedisSettings
+from fieldstation.core.tasks import heed_cancellation
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 EVENTS_WAITING_MAX = 10_000
+BYTES_WAITING_MAX = 32 << 20
 HEARTBEAT_INTERVAL_S = 1.0
 SILENCE_S_MAX = 3.0
 TIMEOUT_S = 2.0
@@ -46,8 +48,9 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True):
 class RedisBus:
     """A ``MemoryBus`` whose events the other nodes of the station hear as well, at most once.
 
-    ``publish`` never waits: events queue for Redis, at most ``EVENTS_WAITING_MAX``; then, or while
-    Redis is away for longer than an event is worth anything, the oldest go.
+    ``publish`` never waits: events queue for Redis, at most ``EVENTS_WAITING_MAX`` and
+    ``BYTES_WAITING_MAX``; then, or while Redis is away for longer than an event is worth anything,
+    the oldest go.
     """
 
     kind = "redis"
@@ -59,17 +62,25 @@ class RedisBus:
         self._node_id = node_id
         self._local = MemoryBus()
         self._types: dict[str, type[Event]] = {}
-        self._waiting: deque[bytes] = deque(maxlen=EVENTS_WAITING_MAX)
+        self._waiting: deque[bytes] = deque()
         self._wake = asyncio.Event()
+        self._waiting_bytes = 0
         self.is_connected = False
+        self.interruptions = 0
 
     def publish(self, event: Event) -> None:
         """Deliver here at once, elsewhere soon."""
         name = type(event).__name__
         if name in self._types:
-            self._waiting.append(self._encode(name, msgspec.json.encode(event)))
+            self._wait(self._encode(name, msgspec.json.encode(event)))
             self._wake.set()
         self.deliver(event)
+
+    def _wait(self, packed: bytes) -> None:
+        self._waiting.append(packed)
+        self._waiting_bytes += len(packed)
+        while len(self._waiting) > EVENTS_WAITING_MAX or self._waiting_bytes > BYTES_WAITING_MAX:
+            self._waiting_bytes -= len(self._waiting.popleft())
 
     def deliver(self, event: Event) -> None:
         """Deliver here only: the other nodes find out by themselves."""
@@ -88,6 +99,7 @@ class RedisBus:
             if self.is_connected:
                 delay_s = RECONNECT_DELAY_S
                 log.warning("redis_lost", reason=reason)
+                self.interruptions += 1
             self.is_connected = False
             heed_cancellation()
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
@@ -140,7 +152,7 @@ class RedisBus:
             await client.publish(self._channel, sent)
             heed_cancellation()
             if self._waiting and self._waiting[0] is sent:  # the oldest may have gone meanwhile
-                self._waiting.popleft()
+                self._waiting_bytes -= len(self._waiting.popleft())
             if not self._waiting:
                 self._wake.clear()
                 with suppress(TimeoutError):
@@ -176,13 +188,6 @@ class RedisBus:
 
     def _encode(self, name: str, event: bytes) -> bytes:
         return msgspec.json.encode(Envelope(self._node_id, name, msgspec.Raw(event)))
-
-
-def heed_cancellation() -> None:
-    """Raise what the client library swallows now and then when it is cancelled while it waits."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def load_client() -> Any:  # a module that need not be installed has no type

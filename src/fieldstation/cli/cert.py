@@ -8,6 +8,8 @@ import typer
 
 from fieldstation.cli.options import DataDir, settings_of
 
+DIRECTORY = "authority"
+
 app = typer.Typer(help="Issue certificates for devices and for TLS.", no_args_is_help=True)
 
 Days = Annotated[int, typer.Option(min=1, max=3_650, help="How long it is valid.")]
@@ -49,7 +51,8 @@ def server(
 def perform(operation: str, output: Path, name: str, data_dir: DataDir, **arguments: Any) -> None:
     from fieldstation.cli.control import perform_operation
 
-    issued = perform_operation(settings_of(data_dir=data_dir), operation, arguments)
+    settings = settings_of(data_dir=data_dir)
+    issued = perform_operation(settings, operation, arguments)
     output.mkdir(parents=True, exist_ok=True)
     files = {
         f"{name}.pem": issued["certificate"],
@@ -59,6 +62,10 @@ def perform(operation: str, output: Path, name: str, data_dir: DataDir, **argume
     for file_name, content in files.items():
         write_private(output / file_name, content)
         print(f"Wrote {output / file_name}")
+    if (settings.database.url or "").startswith("postgres"):
+        print(
+            f"Other nodes on this database need a copy of {settings.station.data_dir / DIRECTORY}"
+        )
 
 
 def write_private(file: Path, content: str) -> None:

@@ -131,7 +131,7 @@ def check_contents(
     from fieldstation.adapters.diagnosis.report import Verdict
     from fieldstation.core.clock import SystemClock
     from fieldstation.core.errors import Busy
-    from fieldstation.runtime import reading_store
+    from fieldstation.domains.telemetry.store.selection import reading_store
 
     clock = SystemClock()
     checks: list[Check] = []

@@ -30,3 +30,11 @@ async def repeat(work: Callable[[], Awaitable[object]], *, interval_s: float) ->
             await work()
         except Busy as error:
             log.warning("work_delayed", reason=error.detail)
+        heed_cancellation()
+
+
+def heed_cancellation() -> None:
+    """Raise what a client library swallows now and then when it is cancelled while it waits."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -12,6 +12,7 @@ from fieldstation.adapters.mqtt_server.ports import (
 )
 from fieldstation.core.errors import Busy, StationError, Unauthenticated
 from fieldstation.domains.messaging.schemas import Change, KeptSession, Retained
+from fieldstation.domains.telemetry.exchanges import Exchange
 from tests.adapters.mqtt_server.kept_sessions import KeptSessions
 
 PASSWORD = "secret"
@@ -57,9 +58,11 @@ class MemoryStation:
         self.retained_may_commit = asyncio.Event()
         self.retained_may_commit.set()
         self.broken_topics: set[str] = set()
+        self.broken_clients: set[str] = set()
         self.not_loaded_topics: set[str] = set()
         self.refused_payloads: set[bytes] = set()
         self._unsettled: list[Receipt] = []
+        self._begun: list[tuple[int, Exchange]] = []
         self._wakes: list[Callable[[], None]] = []
 
     async def authenticate(self, credentials: MqttCredentials) -> MqttIdentity:
@@ -116,10 +119,19 @@ class MemoryStation:
         self.taken.append((topic, payload))
         return Verdict.REFUSED if payload in self.refused_payloads else Verdict.TAKEN
 
+    def keep_exchange(self, exchange: Exchange) -> None:
+        self._begun.append((len(self._unsettled), exchange))
+
+    def end_exchange(self, exchange: Exchange, receipt: Receipt) -> None:
+        self.sessions.exchanges.discard(exchange)
+        asyncio.get_running_loop().call_soon(receipt.settle, 1)
+
     def commit(self, count: int | None = None) -> None:
         """Settle the oldest messages, as one group commit does."""
         group = self._unsettled[:count]
         self._unsettled = self._unsettled[len(group) :]
+        self.sessions.exchanges |= {each for at, each in self._begun if at <= len(group)}
+        self._begun = [(at - len(group), each) for at, each in self._begun if at > len(group)]
         self.committed += len(group)
         for receipt, settled in Counter(group).items():
             receipt.settle(settled)
@@ -136,8 +148,9 @@ class MemoryStation:
         """Fail what was taken, as a database that went away does."""
         group = self._unsettled
         self._unsettled = []
-        for receipt in dict.fromkeys(group):
-            receipt.fail()
+        self._begun = []
+        for receipt, count in Counter(group).items():
+            receipt.fail(count)
 
     @property
     def waiting_for_room(self) -> int:
@@ -163,6 +176,8 @@ class MemoryStation:
         await self.retained_may_commit.wait()
         if self.retained_busy:
             raise Busy("the database is away")
+        if any(getattr(change, "client_id", "") in self.broken_clients for change in changes):
+            raise ValueError("a defect in the station")
         self.retained_commits.append(len(changes))
         for change in changes:
             if isinstance(change, Retained):

@@ -216,3 +216,71 @@ async def test_a_receipt_that_refuses_ends_the_exchange() -> None:
         await client.ping()
         server.publish("org-a", "a", b"2", qos=2)
         assert (await version.read(client))[0] == b"2"
+
+
+async def test_what_was_sent_to_a_client_that_left_is_sent_again_as_a_duplicate(
+    version: Version,
+) -> None:
+    station = MemoryStation()
+    async with serving(station) as server:
+        async with version.connected(server) as client:
+            client.send(version.subscribe("a"))
+            await client.read()
+        await wait_until(lambda: server.counters.connections == 0)
+        server.publish("org-a", "a", b"1", qos=1)
+        async with version.connected(server, present=True) as client:
+            assert await version.read(client) == (b"1", 1, 1, False)
+            server.publish("org-a", "a", b"2", qos=1)
+            assert await version.read(client) == (b"2", 2, 1, False)
+        await wait_until(lambda: server.counters.connections == 0)
+        server.publish("org-a", "a", b"3", qos=1)
+        await wait_until(lambda: len(station.sessions.messages["org-a", "c1"]) == 3)
+    async with serving(station) as server, version.connected(server, present=True) as client:
+        assert await version.read(client) == (b"1", 1, 1, True)
+        assert await version.read(client) == (b"2", 2, 1, True)
+        assert await version.read(client) == (b"3", 3, 1, False)
+
+
+async def test_what_is_settled_late_writes_nothing_into_the_next_session(
+    version: Version,
+) -> None:
+    station = MemoryStation(commits_itself=False)
+    async with serving(station) as server:
+        async with version.connected(server) as client:
+            client.send(version.publish(READINGS, b"1", 7))
+            await wait_until(lambda: station.unsettled == 1)
+        await wait_until(lambda: server.counters.connections == 0)
+        connect = connected if version.level == 4 else connected5
+        async with connect(server, "c1"):
+            pass
+        async with version.connected(server) as client:
+            station.commit()
+            await client.ping()
+            client.send(version.subscribe("a"))
+            await client.read()
+            assert not station.sessions.received.get(("org-a", "c1"))
+
+
+async def test_a_reading_stored_before_the_end_is_only_forwarded_when_it_comes_again(
+    version: Version,
+) -> None:
+    station = MemoryStation()
+    async with serving(station) as server:
+        async with version.connected(server, "listener") as listener:
+            listener.send(version.subscribe("#"))
+            await listener.read()
+        async with version.connected(server) as client:
+            client.send(version.publish(READINGS, b"1", 7))
+            assert await client.read() == answer(PUBREC, 7)
+    station.sessions.received.clear()  # as if the end had come between the two commits
+    station.sessions.messages.clear()
+    async with serving(station) as server:
+        async with version.connected(server, present=True) as client:
+            client.send(version.publish(READINGS, b"1", 7, again=True))
+            assert await client.read() == answer(PUBREC, 7)
+            client.send(acknowledge(PUBREL, 7))
+            assert await client.read() == answer(PUBCOMP, 7)
+        async with version.connected(server, "listener", present=True) as listener:
+            assert (await version.read(listener))[0] == b"1"
+    assert len(station.taken) == 1
+    assert station.sessions.exchanges == set()

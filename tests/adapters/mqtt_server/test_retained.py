@@ -1,15 +1,18 @@
 """Retained messages: committed first, there after a restart, gone when deleted."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from fieldstation.adapters.mqtt_server.grants import Grant, match_of
 from fieldstation.adapters.mqtt_server.options import MqttCounters, OutboxLimits, SpaceLimits
 from fieldstation.adapters.mqtt_server.outbox import Outbox
-from fieldstation.adapters.mqtt_server.packets import Publish
+from fieldstation.adapters.mqtt_server.packets import Publish, Reason
 from fieldstation.adapters.mqtt_server.space import TopicSpace
-from fieldstation.core.clock import SystemClock
+from fieldstation.core.clock import ManualClock, SystemClock
 from fieldstation.domains.messaging.schemas import Retained
 from tests.adapters.mqtt_server.raw_client import connected, publish_bytes
+from tests.adapters.mqtt_server.raw_client5 import code_of, connected5, publish5
 from tests.adapters.mqtt_server.serving import serving
 from tests.adapters.mqtt_server.station import MemoryStation
 from tests.wait_until import wait_until
@@ -117,15 +120,21 @@ def test_retained_bytes_are_bounded_and_freed() -> None:
     counters = MqttCounters()
     space = TopicSpace(SpaceLimits(retained_bytes_max=100), counters, SystemClock())
 
-    def retain(topic: str, size: int) -> bool:
-        return space.retain(Retained("org-a", topic, b"x" * size, 0))
+    def retain(topic: str, size: int, properties: bytes = b"") -> bool:
+        """Whether the topic retains exactly this afterwards."""
+        change = space.retain(Retained("org-a", topic, b"x" * size, 0, properties))
+        assert change is not None
+        return len(change.payload) == size
 
-    assert retain("a", 60)
-    assert not retain("b", 60)
-    assert retain("a", 90)
-    assert not retain("a", 101)
+    assert retain("a", 59)
+    assert not retain("b", 59)
+    assert retain("a", 89)
+    assert not retain("a", 100)
+    assert space.retained("#", Grant(0)) == []
+    assert not retain("a", 10, properties=b"x" * 90)
+    assert retain("a", 9, properties=b"x" * 90)
     assert retain("a", 0)
-    assert retain("b", 100)
+    assert retain("b", 99)
     assert retain("never there", 0)
     assert [kept.message.topic for kept in space.retained("#", Grant(0))] == ["b"]
 
@@ -204,3 +213,59 @@ async def test_an_empty_retained_message_is_no_reading() -> None:
         assert station.retained == {}
         client.send(publish_bytes("devices/d2/readings", b"", packet_id=3, retain=True))
         assert await client.read_to_end() == b""
+
+
+@pytest.mark.parametrize("level", [4, 5])
+async def test_without_room_a_topic_serves_no_older_message_than_was_acknowledged(
+    level: int,
+) -> None:
+    station = MemoryStation()
+    limits = SpaceLimits(retained_bytes_max=20)
+    async with serving(station, space=limits) as server:
+        if level == 4:
+            async with connected(server) as client:
+                client.send(publish_bytes("a", b"old", packet_id=1, retain=True))
+                client.send(publish_bytes("a", b"x" * 20, packet_id=2, retain=True))
+                assert await client.read_pubacks(2) == [1, 2]
+                assert await client.subscribe(("a", 0)) == b"\0"
+                await client.ping()
+                assert station.retained == {}
+        else:
+            async with connected5(server) as client:
+                client.send(publish5("a", b"old", packet_id=1, retain=True))
+                client.send(publish5("a", b"x" * 20, packet_id=2, retain=True))
+                assert code_of(await client.read(), 0x40) == (1, 0)
+                assert code_of(await client.read(), 0x40) == (2, Reason.QUOTA_EXCEEDED)
+                assert station.retained["org-a", "a"].payload == b"old"
+        assert server.counters.retained_refused == 1
+
+
+async def test_expired_messages_are_forgotten_and_make_room() -> None:
+    station = MemoryStation()
+    clock = ManualClock(datetime(2026, 5, 1, tzinfo=UTC))
+    limits = SpaceLimits(retained_messages_max=1)
+    async with serving(station, clock=clock, space=limits) as server, connected5(server) as client:
+        client.send(publish5("a", b"1", packet_id=1, retain=True, properties={0x02: 30}))
+        assert code_of(await client.read(), 0x40) == (1, 0)
+        clock.advance(31)
+        await wait_until(lambda: station.retained == {})
+        client.send(publish5("b", b"1", packet_id=2, retain=True))
+        assert code_of(await client.read(), 0x40) == (2, 0)
+
+
+def test_the_later_of_two_nodes_changes_stands() -> None:
+    space = TopicSpace(SpaceLimits(), MqttCounters(), SystemClock())
+    later = Retained("org-a", "a", b"later", 0, at_us=2)
+    assert space.retain(later) == later
+    assert space.retain(Retained("org-a", "a", b"earlier", 0, at_us=1)) is None
+    assert [kept.message.payload for kept in space.retained("a", Grant(0))] == [b"later"]
+
+
+def test_reading_all_again_drops_what_others_deleted_and_keeps_what_is_newer() -> None:
+    space = TopicSpace(SpaceLimits(), MqttCounters(), SystemClock())
+    for topic, at_us in (("deleted", 1), ("changed", 1), ("newer", 9)):
+        space.retain(Retained("org-a", topic, b"mine", 0, at_us=at_us))
+    read = [Retained("org-a", topic, b"read", 0, at_us=5) for topic in ("changed", "newer", "new")]
+    space.catch_up(read, before_us=6)
+    kept = {each.message.topic: each.message.payload for each in space.retained("#", Grant(0))}
+    assert kept == {"changed": b"read", "newer": b"mine", "new": b"read"}

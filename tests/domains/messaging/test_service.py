@@ -1,7 +1,5 @@
 """Retained messages: the last one of a topic stands, an empty one deletes it."""
 
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,7 +13,6 @@ from fieldstation.domains.messaging.schemas import TOPIC_BYTES_MAX, Retained
 
 pytestmark = pytest.mark.anyio
 
-NOW = datetime(2026, 5, 1, tzinfo=UTC)
 CHANGES = st.lists(
     st.builds(
         Retained,
@@ -30,7 +27,7 @@ CHANGES = st.lists(
 
 async def save(database: Database, changes: list[Retained]) -> None:
     async with database.transaction() as session:
-        await service.save(session, changes, now=NOW)
+        await service.save(session, changes, node_id="here")
 
 
 async def load(database: Database) -> dict[tuple[str, str], tuple[bytes, int]]:

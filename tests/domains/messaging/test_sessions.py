@@ -1,7 +1,5 @@
 """MQTT sessions: the tables hold what applying every change one by one would leave."""
 
-from datetime import UTC, datetime
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,9 +11,11 @@ from fieldstation.domains.messaging.queries import OF_SESSIONS
 from fieldstation.domains.messaging.schemas import (
     Change,
     KeptSession,
+    MessageSent,
     MessageState,
     QueuedMessage,
     ReceivedState,
+    SessionCleared,
     SessionEnded,
     SessionState,
     SubscriptionState,
@@ -24,7 +24,6 @@ from tests.adapters.mqtt_server.kept_sessions import KeptSessions
 
 pytestmark = pytest.mark.anyio
 
-NOW = datetime(2026, 5, 1, tzinfo=UTC)
 WHO = (st.sampled_from(["one", "two"]), st.sampled_from(["c", "ü"]))
 MESSAGES = st.builds(
     QueuedMessage,
@@ -42,6 +41,8 @@ CHANGES = st.lists(
     st.one_of(
         st.builds(SessionState, *WHO, st.just("me"), st.integers(1, 99), st.integers(0, 1 << 60)),
         st.builds(SessionEnded, *WHO),
+        st.builds(SessionCleared, *WHO),
+        st.builds(MessageSent, *WHO, st.integers(1, 3)),
         st.builds(
             SubscriptionState,
             *WHO,
@@ -81,11 +82,11 @@ async def test_the_tables_are_what_applying_each_change_would_leave(
     expected = KeptSessions()
     for changes in turns:
         async with own_database.transaction() as session:
-            await service.save(session, changes, now=NOW)
+            await service.save(session, changes, node_id="here")
         for change in changes:
             expected.apply(change)
-    async with own_database.reading() as session:
-        kept = await service.load_sessions(session)
+    async with own_database.transaction() as session:
+        kept = await service.load_sessions(session, node_id="here")
     assert comparable(kept) == comparable(expected.load())
     for each in kept:
         order = [(not message.released, message.position) for _, message in each.messages]

@@ -38,8 +38,8 @@ class Receipt:
     def settle(self, count: int) -> None:
         self.settled += count
 
-    def fail(self) -> None:
-        self.failed += 1
+    def fail(self, count: int) -> None:
+        self.failed += count
 
     __hash__ = object.__hash__
 

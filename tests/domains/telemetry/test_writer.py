@@ -50,11 +50,13 @@ class FailingStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
 
-    async def append(self, readings: Columns, *, refusals: Sequence[Refusal] = ()) -> Appended:
+    async def append(
+        self, readings: Columns, *, refusals: Sequence[Refusal] = (), **exchanges: Any
+    ) -> Appended:
         self.appends += 1
         if self.failures and not self.after:
             raise self.failures.pop(0)
-        appended = await self.store.append(readings, refusals=refusals)
+        appended = await self.store.append(readings, refusals=refusals, **exchanges)
         if self.failures:
             raise self.failures.pop(0)
         return appended

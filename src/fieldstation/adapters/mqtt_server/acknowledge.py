@@ -11,6 +11,9 @@ from fieldstation.adapters.mqtt_server.sessions import Session
 from fieldstation.adapters.mqtt_server.space import NO_PROPERTIES, TopicSpace
 from fieldstation.domains.messaging.schemas import Retained
 
+ENTRY_BYTES = 256
+"""What a message takes beside its payload, about."""
+
 
 class _Entry(NamedTuple):
     """A message that is more than its packet id."""
@@ -47,6 +50,8 @@ class Acknowledger:
         self._abandon = abandon
         self._unsettled: deque[int | _Entry] = deque()
         self._unsaved: deque[tuple[int, bool]] = deque()
+        self._behind_bytes = 0
+        self._blocked: list[Callable[[], None]] = []
         self.taken_plain = self._unsettled.append
         """As ``taken``, with the packet id of a message below QoS 2 that nobody listens to."""
 
@@ -65,6 +70,14 @@ class Acknowledger:
         """The station keeps this message as refused and will settle it; nobody else gets it."""
         self._unsettled.append(_Entry(message, code, settles=True, delivers=False))
 
+    def is_crowded(self, bytes_max: int) -> bool:
+        """Whether too much waits behind something unsettled that needs no settling itself."""
+        return self._behind_bytes >= bytes_max
+
+    def when_ready(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` once, when something was settled."""
+        self._blocked.append(wake)
+
     def passed(self, message: Publish) -> None:
         """The station does not need this message."""
         self._without_settling(_Entry(message, 0, settles=False, delivers=True))
@@ -76,34 +89,51 @@ class Acknowledger:
     def _without_settling(self, entry: _Entry) -> None:
         if self._unsettled:
             self._unsettled.append(entry)
+            self._behind_bytes += size_of(entry)
         else:
             self._release([entry])
 
     def settle(self, count: int) -> None:
         """The oldest ``count`` taken messages are safe; see ``ports.Receipt``."""
+        self._release(self._take(count))
+        self._wake()
+
+    def fail(self, count: int) -> None:
+        """The oldest ``count`` were not stored; those behind them are settled as they come.
+
+        See ``ports.Receipt``.
+        """
+        lost = [
+            entry.message.packet_id
+            for entry in self._take(count)
+            if not isinstance(entry, int) and entry.message.qos == 2
+        ]
+        self._abandon(lost)
+        self._wake()
+
+    def _take(self, count: int) -> list[int | _Entry]:
+        """Take the oldest ``count`` that are settled, and what stands before the next one."""
         unsettled = self._unsettled
-        released: list[int | _Entry] = []
+        taken: list[int | _Entry] = []
         while unsettled:
             entry = unsettled[0]
             if isinstance(entry, int) or entry.settles:
                 if not count:
                     break
                 count -= 1
-            released.append(entry)
+            else:
+                self._behind_bytes -= size_of(entry)
+            taken.append(entry)
             unsettled.popleft()
         if count:
             raise ValueError(f"{count} more messages were settled than taken")
-        self._release(released)
+        return taken
 
-    def fail(self) -> None:
-        """What is unsettled was not stored; see ``ports.Receipt``."""
-        lost = [
-            entry.message.packet_id
-            for entry in self._unsettled
-            if not isinstance(entry, int) and entry.message.qos == 2
-        ]
-        self._unsettled.clear()
-        self._abandon(lost)
+    def _wake(self) -> None:
+        blocked = self._blocked
+        self._blocked = []
+        for wake in blocked:
+            wake()
 
     def saved(self, count: int) -> None:
         """The oldest ``count`` messages that waited for it are saved."""
@@ -152,13 +182,19 @@ class Acknowledger:
         return True
 
     def _retain(self, message: Publish) -> None:
-        change = Retained(
-            self._organization_id,
-            message.topic,
-            message.payload,
-            message.qos,
-            (message.properties or NO_PROPERTIES).forwarded,
-            self._space.expiry_of(message),
+        change = self._space.retain(
+            Retained(
+                self._organization_id,
+                message.topic,
+                message.payload,
+                message.qos,
+                (message.properties or NO_PROPERTIES).forwarded,
+                self._space.expiry_of(message),
+            )
         )
-        if self._space.retain(change):
+        if change is not None:
             self._keeper.add(change)
+
+
+def size_of(entry: _Entry) -> int:
+    return len(entry.message.payload) + len(entry.message.topic) + ENTRY_BYTES

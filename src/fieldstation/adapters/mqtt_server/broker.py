@@ -7,7 +7,8 @@ from fieldstation.adapters.mqtt_server.broker_topics import BrokerTopics
 from fieldstation.adapters.mqtt_server.keeper import Keeper
 from fieldstation.adapters.mqtt_server.options import MqttCounters, MqttServerOptions, Traffic
 from fieldstation.adapters.mqtt_server.packets import Reason
-from fieldstation.adapters.mqtt_server.ports import MqttIdentity, MqttStation
+from fieldstation.adapters.mqtt_server.peers import Peers
+from fieldstation.adapters.mqtt_server.ports import MqttIdentity, MqttNodes, MqttStation
 from fieldstation.adapters.mqtt_server.pump import Pump
 from fieldstation.adapters.mqtt_server.sessions import Sessions
 from fieldstation.adapters.mqtt_server.shared import split_shared
@@ -28,6 +29,7 @@ class Organization:
         options, counters, clock = broker.options, broker.counters, broker.clock
         self.traffic = Traffic()
         self.space = TopicSpace(options.space, counters, clock)
+        self.id = organization_id
         self.sessions = Sessions(
             organization_id,
             self.space,
@@ -36,6 +38,7 @@ class Organization:
             keeper=broker.keeper,
             clock=clock,
             traffic=self.traffic,
+            shared=broker.is_shared,
         )
         self.clients: dict[str, MqttConnection] = {}
 
@@ -43,15 +46,23 @@ class Organization:
 class Broker:
     """Holds the organizations and the connections, and finds the latter by whom they belong to."""
 
-    def __init__(self, options: MqttServerOptions, station: MqttStation, clock: Clock) -> None:
+    def __init__(
+        self,
+        options: MqttServerOptions,
+        station: MqttStation,
+        clock: Clock,
+        nodes: MqttNodes | None = None,
+    ) -> None:
         self.options = options
         self.station = station
         self.clock = clock
         self.counters = MqttCounters()
         self.pump = Pump(clock, turn_ms=options.pump_turn_ms)
-        self.keeper = Keeper(station, options)
+        self.keeper = Keeper(station, options, self.counters)
         self.wills = Wills(station, options, self.counters, clock)
         self.topics = BrokerTopics(self)
+        self.is_shared = nodes is not None
+        self.peers = Peers(self, nodes) if nodes is not None and nodes.has_bus else None
         self.connections: set[MqttConnection] = set()
         self.organizations: dict[str, Organization] = {}
         self.authentications: asyncio.Queue[MqttConnection] = asyncio.Queue()
@@ -70,6 +81,8 @@ class Broker:
         if organization is None:
             organization = Organization(self, organization_id)
             self.organizations[organization_id] = organization
+            if self.peers is not None:
+                self.peers.join(organization)
         return organization
 
     def restore(self, kept: KeptSession) -> None:
@@ -143,5 +156,9 @@ class Broker:
             connection.check(now_s)
         for organization in self.organizations.values():
             organization.sessions.expire(now_s)
+            for topic in organization.space.forget_expired(now_s):
+                self.keeper.add(topic)
         self.wills.publish_due(now_s)
         self.topics.publish_due(now_s)
+        if self.peers is not None:
+            self.peers.tell_due(now_s)

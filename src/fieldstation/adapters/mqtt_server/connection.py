@@ -28,6 +28,7 @@ from fieldstation.adapters.mqtt_server.strangers import Stranger
 from fieldstation.adapters.mqtt_server.transport import ByteTransport
 from fieldstation.adapters.mqtt_server.welcome import refusal, unsupported, welcome
 from fieldstation.core.ids import new_id
+from fieldstation.domains.messaging.schemas import Claim
 
 log = structlog.get_logger(__name__)
 
@@ -48,8 +49,8 @@ class MqttConnection(asyncio.Protocol):
         self._stranger = Stranger(broker.strangers)
         self._receive_bytes_max = broker.options.receive_bytes_max
         self._transport: ByteTransport | None = None
-        self._connect: Connect | None = None
-        self._client_id = ""
+        self.connect: Connect | None = None
+        self.client_id = ""
         self._conversation: Conversation | None = None
         self._unhandled: list[Packet] = []
         self._outgoing: list[bytes] = []
@@ -191,7 +192,8 @@ class MqttConnection(asyncio.Protocol):
     def _on_first(self, packet: Packet) -> None:
         if not isinstance(packet, Connect):
             raise ProtocolError("the first packet is not CONNECT")
-        self._connect = packet
+        self.connect = packet
+        self.client_id = packet.client_id or new_id()
         if objection := objection_to_connect(packet, self._options):
             self.refuse(*objection)
         else:
@@ -200,13 +202,13 @@ class MqttConnection(asyncio.Protocol):
 
     def credentials(self) -> MqttCredentials | None:
         """Return what the client brought, unless it is gone already."""
-        if self._connect is None or self.state is not State.AUTHENTICATING:
+        if (connect := self.connect) is None or self.state is not State.AUTHENTICATING:
             return None
-        return credentials_of(self._connect, self._transport)
+        return credentials_of(connect, self._transport)
 
-    def open(self, identity: MqttIdentity) -> None:
+    def open(self, identity: MqttIdentity, claim: Claim | None = None) -> None:
         """Let an authenticated client in, if there is room and nothing speaks against its will."""
-        connect = self._connect
+        connect = self.connect
         if connect is None or self.state is not State.AUTHENTICATING:
             return
         broker = self._broker
@@ -216,15 +218,15 @@ class MqttConnection(asyncio.Protocol):
         if objection := objection_to_identity(identity, connect, broker.station):
             self.refuse(*objection)
             return
-        self._client_id = connect.client_id or new_id()
-        if not broker.enter(self, identity, self._client_id):
+        if not broker.enter(self, identity, self.client_id):
             self.refuse(Reason.UNAVAILABLE, "the organization has too many connections")
             return
         session, present = broker.organization(identity.organization_id).sessions.open(
             identity,
             connect,
-            self._client_id,
+            self.client_id,
             may_keep=lambda topic_filter: broker.may_subscribe(identity, topic_filter),
+            claim=claim,
         )
         broker.wills.void(session)
         self._begin_conversation(identity, connect, session, present=present)
@@ -239,7 +241,7 @@ class MqttConnection(asyncio.Protocol):
         self._stranger.leave()
         self._log("mqtt_connection_opened", protocol=connect.level)
         self._since_s = self._told_s = broker.clock.monotonic()
-        client_id = self._client_id
+        client_id = self.client_id
         self.send(welcome(connect, session, self._options, present=present, client_id=client_id))
         session.outbox.attach(self, conversation.dialect)
         broker.station.seen(identity)
@@ -249,7 +251,7 @@ class MqttConnection(asyncio.Protocol):
         """Answer CONNECT with a refusal and close."""
         if self.state is not State.CLOSED:
             self._broker.counters.connections_refused += 1
-            self.send(refusal(self._connect, code, reason))
+            self.send(refusal(self.connect, code, reason))
             self.close(reason)
 
     # --- what the rest of the server says
@@ -339,7 +341,7 @@ class MqttConnection(asyncio.Protocol):
         self._since_s = self._broker.clock.monotonic()
         self._log("mqtt_connection_closed", reason=reason)
         if self._conversation:
-            self._broker.leave(self, self._conversation.identity, self._client_id)
+            self._broker.leave(self, self._conversation.identity, self.client_id)
             self._conversation.end(with_will=with_will)
         if self._transport is None:
             self._broker.forget(self)
@@ -354,7 +356,7 @@ class MqttConnection(asyncio.Protocol):
             event,
             organization_id=identity.organization_id if identity else None,
             device_id=identity.device_id if identity else None,
-            client_id=self._client_id,
+            client_id=self.client_id,
             **fields,
         )
 
@@ -371,7 +373,7 @@ class MqttConnection(asyncio.Protocol):
             self.close("no complete CONNECT in time", at_once=True)
 
     def _check_keep_alive(self, now_s: float) -> None:
-        if self._connect is None or self._conversation is None:
+        if self.connect is None or self._conversation is None:
             return
         if self._since_s > self._told_s:
             self._told_s = self._since_s
@@ -380,13 +382,10 @@ class MqttConnection(asyncio.Protocol):
         next_look_s = now_s + self._options.sweep_interval_ms / 1_000
         if not_listening or self._lost:
             self._since_s = self._told_s = now_s
-        elif 0 < self._connect.keep_alive_s * KEEP_ALIVE_GRACE < next_look_s - self._since_s:
+        elif 0 < self.connect.keep_alive_s * KEEP_ALIVE_GRACE < next_look_s - self._since_s:
             self._broker.counters.timeouts += 1
-            self.close(
-                "the client was silent for too long",
-                code=Reason.KEEP_ALIVE_TIMEOUT,
-                at_once=True,
-            )
+            silent = "the client was silent for too long"
+            self.close(silent, code=Reason.KEEP_ALIVE_TIMEOUT, at_once=True)
 
     def _pause_reading(self) -> None:
         if not self._reading_paused and self._transport is not None:

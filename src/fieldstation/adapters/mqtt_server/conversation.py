@@ -15,7 +15,7 @@ from fieldstation.adapters.mqtt_server.dialects import (
     QOS_2,
     dialect_of,
 )
-from fieldstation.adapters.mqtt_server.keeper import Then
+from fieldstation.adapters.mqtt_server.exchanges import Exchanges
 from fieldstation.adapters.mqtt_server.packets import (
     PROTOCOL_LEVEL_5,
     Connect,
@@ -38,11 +38,15 @@ from fieldstation.adapters.mqtt_server.subscribing import Subscribing
 
 TAKEN = Verdict.TAKEN
 PASSED = Verdict.PASSED
+UNSETTLED = frozenset({PASSED, Verdict.DENIED})
+"""What the station will not settle."""
 REFUSAL = 0x80
 
 
 class ConversationLink(Protocol):
     """The connection below a conversation."""
+
+    client_id: str
 
     def send(self, frame: bytes) -> None:
         """Write a packet."""
@@ -82,6 +86,13 @@ class Conversation:
             acknowledge=self._acknowledge,
             abandon=self._abandon,
         )
+        self._exchanges = Exchanges(
+            broker.station,
+            broker.keeper,
+            session,
+            organization_id=identity.organization_id,
+            client_id=link.client_id,
+        )
         self._taken_plain = self.acknowledger.taken_plain
         self._connect = connect
         self._speaks_5 = connect.level == PROTOCOL_LEVEL_5
@@ -110,6 +121,8 @@ class Conversation:
                 if isinstance(packet, Publish):
                     if not self._on_publish(packet):
                         return packets[index:]
+                elif self._must_wait(packet):
+                    return packets[index:]
                 elif not self._on_other(packet):
                     return packets[index + 1 :]
         finally:
@@ -135,12 +148,9 @@ class Conversation:
             packet.qos == 2 or packet.retain or self._space.has_listeners or self._speaks_5
         )
         if not plain:
-            if self._is_repeated(packet):
-                return True
-            if (packet.retain or packet.qos) and self._broker.keeper.full:
-                return self._on_full(packet, self._broker.keeper.when_ready)
-            if packet.retain and not packet.payload:
-                return self._on_emptying(packet)
+            decided = self._decide(packet)
+            if decided is not None:
+                return decided
         verdict = self._station_publish(
             self.identity, packet.topic, packet.payload, self.acknowledger
         )
@@ -150,6 +160,8 @@ class Conversation:
                 self._taken_plain(packet.packet_id)
             else:
                 self._open(packet)
+                if packet.qos == 2:
+                    self._exchanges.keep(packet.packet_id)
                 self.acknowledger.taken(packet)
             return True
         return self._on_no_reading(packet, verdict)
@@ -159,11 +171,46 @@ class Conversation:
         allowed = self._station.may_publish(self.identity, packet.topic)
         return self._on_no_reading(packet, PASSED if allowed else Verdict.DENIED)
 
+    def _decide(self, packet: Publish) -> bool | None:
+        """Handle what the station need not see (again); ``None`` if it must."""
+        if self._is_repeated(packet):
+            return True
+        if (packet.retain or packet.qos) and self._must_wait_for_keeper(packet):
+            return self._on_full(packet, self._broker.keeper.when_ready)
+        if packet.retain and self._speaks_5 and not self._space.has_room(packet):
+            return self._on_no_room(packet)
+        if packet.qos == 2 and packet.packet_id in self.session.stored:
+            return self._on_stored(packet)
+        if packet.retain and not packet.payload:
+            return self._on_emptying(packet)
+        return None
+
+    def _must_wait_for_keeper(self, packet: Publish) -> bool:
+        """Whether what this message causes cannot be saved yet."""
+        is_full = self._broker.keeper.is_full(self.identity.organization_id)
+        return is_full or (packet.qos == 2 and not self._exchanges.can_begin)
+
+    def _on_no_room(self, packet: Publish) -> bool:
+        self._counters.retained_refused += 1
+        self._open(packet)
+        self.acknowledger.refused(packet, Reason.QUOTA_EXCEEDED)
+        return True
+
+    def _on_stored(self, packet: Publish) -> bool:
+        """The readings of this message were stored before the station's end; the rest was not."""
+        self._open(packet)
+        self.acknowledger.passed(packet)
+        return True
+
     def _on_no_reading(self, packet: Publish, verdict: Verdict) -> bool:
         if verdict is Verdict.FULL:
             return self._on_full(packet, self._station.when_ready)
         if verdict is Verdict.WAIT:
             return self._hold_back(self._station.when_ready)
+        if verdict in UNSETTLED and self.acknowledger.is_crowded(
+            self._broker.options.unsettled_bytes_max
+        ):
+            return self._on_full(packet, self.acknowledger.when_ready)
         if verdict is Verdict.DENIED:
             return self._on_denied(packet)
         self._counters.messages_received += 1
@@ -173,7 +220,10 @@ class Conversation:
         elif verdict is Verdict.OVER_QUOTA:
             return self._on_over_quota(packet)
         else:
-            self.acknowledger.withheld(packet, Reason.BAD_PAYLOAD if self._speaks_5 else 0)
+            code = Reason.BAD_PAYLOAD if self._speaks_5 else 0
+            if packet.qos == 2 and not code:  # a refusing PUBREC ends the exchange
+                self._exchanges.keep(packet.packet_id)
+            self.acknowledger.withheld(packet, code)
         return True
 
     def _is_repeated(self, packet: Publish) -> bool:
@@ -224,6 +274,14 @@ class Conversation:
         self._link.hold_back(when_ready)
         return False
 
+    def _must_wait(self, packet: Packet) -> bool:
+        """Hold the client back while changes of its subscriptions cannot be saved."""
+        if not isinstance(packet, Subscribe | Unsubscribe) or self.session.journal is None:
+            return False
+        if not self._broker.keeper.is_full(self.identity.organization_id):
+            return False
+        return not self._hold_back(self._broker.keeper.when_ready)
+
     def _on_other(self, packet: Packet) -> bool:
         """Handle anything but a message; return whether the turn may go on."""
         match packet:
@@ -258,17 +316,27 @@ class Conversation:
             self._link.send(self.dialect.answer(PUBREL, packet_id, Reason.UNKNOWN_PACKET_ID))
 
     def _on_pubrel(self, packet_id: int) -> None:
+        if self._exchanges.is_ending(packet_id):
+            return
         known = self.session.received.pop(packet_id, None) is not None
         if not known:
             self._link.send(self.dialect.answer(PUBCOMP, packet_id, Reason.UNKNOWN_PACKET_ID))
             return
         self._receiving = max(self._receiving - 1, 0)
-        answer = self.dialect.answer(PUBCOMP, packet_id)
-        if self.session.journal is None:
-            self._link.send(answer)
-        else:
-            self.session.journal.received(packet_id, held=False)
-            self._broker.keeper.tell(Then(lambda: self._link.send(answer)))
+        self._exchanges.end(
+            packet_id,
+            lambda: self._complete(packet_id),
+            lambda: self.close("the station could not end an exchange"),
+        )
+
+    def _complete(self, packet_id: int) -> None:
+        """Answer PUBREL on whatever connection the client has by now."""
+        conversation = self.session.conversation or self
+        conversation.send(conversation.dialect.answer(PUBCOMP, packet_id))
+
+    def send(self, frame: bytes) -> None:
+        """Write a packet."""
+        self._link.send(frame)
 
     def _on_disconnect(self, packet: Disconnect) -> None:
         if packet.session_expiry_s is not None:
@@ -312,12 +380,13 @@ class Conversation:
 
     def answer_late(self, token: int) -> None:
         """A message that came on an earlier connection of this session is safe now."""
-        self._link.send(self.dialect.acknowledgements([token]))
+        self.send(self.dialect.acknowledgements([token]))
 
     def _abandon(self, packet_ids: list[int]) -> None:
         self._counters.failed += 1
         for packet_id in packet_ids:
             self.session.received.pop(packet_id, None)
+            self.session.stored.discard(packet_id)
         fault = "the station could not store what this client sent"
         self._link.close(fault, code=Reason.UNSPECIFIED, at_once=True)
         if packet_ids and self.session.conversation is not None:

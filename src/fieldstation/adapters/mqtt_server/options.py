@@ -33,7 +33,8 @@ class OutboxLimits:
 class SpaceLimits:
     """What one organization may keep.
 
-    What does not fit is delivered and acknowledged but not retained.
+    What does not fit is refused (MQTT 5), or delivered, acknowledged and not retained: then the
+    topic retains nothing.
     """
 
     retained_messages_max: int = 10_000
@@ -81,9 +82,13 @@ class MqttServerOptions:
     receive_maximum: int = 1_024
     """Of MQTT 5: unacknowledged messages above QoS 0 that a client may have sent."""
     changes_waiting_max: int = 10_000
-    """Changes to retained messages and sessions that wait for their commit; beyond it publishers of
-    messages that are kept are not read."""
+    """Changes to retained messages and sessions that wait for their commit; beyond it clients that
+    cause more are not read."""
+    changes_bytes_max: int = 64 << 20
+    """Bytes of such changes; one organization has at most half of both."""
     changes_retry_ms: int = 500
+    unsettled_bytes_max: int = 1 << 20
+    """Of one connection: messages that need no commit and wait behind one that does."""
     wills_waiting_max: int = 10_000
     """Wills waiting for room in the intake; one more is dropped and counted."""
     broker_topics_interval_s: float = 10.0
@@ -129,3 +134,7 @@ class MqttCounters:
     wills_published: int = 0
     wills_dropped: int = 0
     retained_refused: int = 0
+    changes_dropped: int = 0
+    handed_over: int = 0
+    forwarded_to_nodes: int = 0
+    too_large_for_nodes: int = 0

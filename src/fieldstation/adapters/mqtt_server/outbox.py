@@ -71,6 +71,10 @@ class Journal(Protocol):
         """This message waits for the client."""
         ...
 
+    def sent(self, packet_id: int) -> None:
+        """This message, queued before as not sent, has been sent."""
+        ...
+
     def done(self, packet_id: int) -> None:
         """The client has it, or it was dropped."""
         ...
@@ -112,6 +116,7 @@ class Outbox:
         self._queue: deque[tuple[int, Delivery]] = deque()
         self._queued_ids: set[int] = set()
         self._inflight: dict[int, Delivery | None] = {}
+        self._saved_unsent: set[int] = set()
         self._last_packet_id = 0
         self._held_bytes = 0
 
@@ -140,11 +145,21 @@ class Outbox:
         """The client went away: QoS 0 is not kept for it."""
         self._link = None
         self._again.clear()
+        self._save_sent()
         self._retained = deque(entry for entry in self._retained if entry[0])
         kept = deque(entry for entry in self._queue if entry[0])
         dropped = sum(len(delivery) for packet_id, delivery in self._queue if not packet_id)
         self._held_bytes -= dropped
         self._queue = kept
+
+    def _save_sent(self) -> None:
+        """Note what was queued while the client was away and has been sent to it since."""
+        if self._journal is None:
+            return
+        sent = self._saved_unsent & self._inflight.keys()
+        self._saved_unsent -= sent
+        for packet_id in sent:
+            self._journal.sent(packet_id)
 
     def restore(self, packet_id: int, delivery: Delivery, *, sent: bool, released: bool) -> None:
         """Take back a message that was saved; called in order, before any client is there."""
@@ -152,6 +167,7 @@ class Outbox:
             self._inflight[packet_id] = None if released else delivery
         else:
             self._queued_ids.add(packet_id)
+            self._saved_unsent.add(packet_id)
             self._queue.append((packet_id, delivery))
         self._held_bytes += 0 if released else len(delivery)
         self._last_packet_id = packet_id
@@ -275,6 +291,7 @@ class Outbox:
 
     def _finish(self, packet_id: int) -> None:
         if packet_id and self._journal is not None:
+            self._saved_unsent.discard(packet_id)
             self._journal.done(packet_id)
 
     def _numbered(self, delivery: Delivery) -> int:
@@ -286,7 +303,10 @@ class Outbox:
             packet_id = packet_id % PACKET_ID_MAX + 1
         self._last_packet_id = packet_id
         if self._journal is not None:
-            self._journal.queued(packet_id, delivery, sent=self._link is not None)
+            is_there = self._link is not None
+            self._journal.queued(packet_id, delivery, sent=is_there)
+            if not is_there:
+                self._saved_unsent.add(packet_id)
         return packet_id
 
     def _has_room(self, delivery: Delivery) -> bool:

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from fieldstation.domains.messaging.schemas import Change, KeptSession, Retained
+from fieldstation.core.events import Event
+from fieldstation.domains.messaging.events import MessagePublished, TopicsHeard
+from fieldstation.domains.messaging.schemas import (
+    Change,
+    Claim,
+    Handover,
+    KeptSession,
+    Retained,
+)
+from fieldstation.domains.telemetry.exchanges import Exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +90,9 @@ class Receipt(Protocol):
         """
         ...
 
-    def fail(self) -> None:
-        """Everything still unsettled was not stored: close without acknowledging, so that the
-        client sends again."""
+    def fail(self, count: int) -> None:
+        """The oldest ``count`` were not stored: close without acknowledging, so that the client
+        sends again."""
         ...
 
 
@@ -99,6 +108,14 @@ class MqttStation(Protocol):
     ) -> Verdict:
         """Take one message; synchronous, a few microseconds, called in arrival order for each
         connection."""
+        ...
+
+    def keep_exchange(self, exchange: Exchange) -> None:
+        """Commit the packet id of the QoS 2 message that was taken just now together with it."""
+        ...
+
+    def end_exchange(self, exchange: Exchange, receipt: Receipt) -> None:
+        """Delete a packet id that was kept; the receipt is settled once that is committed."""
         ...
 
     def may_publish(self, identity: MqttIdentity, topic: str) -> bool:
@@ -129,12 +146,69 @@ class MqttStation(Protocol):
         ...
 
     async def load_sessions(self) -> Sequence[KeptSession]:
-        """Return every session of every organization, at start."""
+        """Return the sessions of this node, of every organization, at start."""
         ...
 
     async def save(self, changes: Sequence[Change]) -> None:
         """Commit changes in order; the server acknowledges only afterwards.
 
-        Raises ``Busy``.
+        Those of sessions that another node owns by now are left out. Raises ``Busy``; any other
+        error means that one of the changes can never be committed.
         """
+        ...
+
+
+class MqttNodes(Protocol):
+    """The other nodes that may serve the same clients."""
+
+    node_id: str
+
+    @property
+    def has_bus(self) -> bool:
+        """Whether messages reach the other nodes at all."""
+        ...
+
+    @property
+    def connection(self) -> int | None:
+        """Another number whenever messages of other nodes may have been missed; None while away."""
+        ...
+
+    async def claim(
+        self, organization_id: str, client_id: str, *, held_epoch: int | None, fresh: bool
+    ) -> Claim:
+        """Own a client id; its former owner has handed it over or had its time. Raises ``Busy``.
+
+        ``held_epoch`` is that of the session remembered here; ``fresh``: it will not be gone on
+        with.
+        """
+        ...
+
+    async def show_life(self) -> None:
+        """Tell the others that this node is there. Raises ``Busy``."""
+        ...
+
+    async def say_goodbye(self) -> None:
+        """Tell the others not to wait for this node. Raises ``Busy``."""
+        ...
+
+    async def wanted(self) -> Sequence[Handover]:
+        """Return what other nodes took from this one. Raises ``Busy``."""
+        ...
+
+    async def handed_over(self, given_up: Sequence[Handover]) -> None:
+        """Nothing more will be saved of these. Raises ``Busy``."""
+        ...
+
+    def when_wanted(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` whenever there is something wanted, if that is heard of."""
+        ...
+
+    def publish(self, event: Event) -> None:
+        """Tell the other nodes, at most once."""
+        ...
+
+    def listen(
+        self, heard: Callable[[TopicsHeard], None], published: Callable[[MessagePublished], None]
+    ) -> None:
+        """Hear what other nodes tell."""
         ...

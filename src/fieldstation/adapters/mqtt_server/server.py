@@ -4,8 +4,9 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -13,10 +14,12 @@ from fieldstation.adapters.mqtt_server.broker import Broker
 from fieldstation.adapters.mqtt_server.connection import MqttConnection
 from fieldstation.adapters.mqtt_server.handshakes import Handshakes
 from fieldstation.adapters.mqtt_server.options import MqttCounters, MqttServerOptions
+from fieldstation.adapters.mqtt_server.owners import Owners
 from fieldstation.adapters.mqtt_server.packets import Publish, Reason
 from fieldstation.adapters.mqtt_server.ports import (
     MqttCredentials,
     MqttIdentity,
+    MqttNodes,
     MqttStation,
 )
 from fieldstation.adapters.mqtt_server.states import State
@@ -29,6 +32,7 @@ from fieldstation.core.errors import (
     StationError,
     Unauthenticated,
 )
+from fieldstation.core.tasks import supervise
 
 log = structlog.get_logger(__name__)
 
@@ -50,10 +54,13 @@ class MqttServer:
         clock: Clock,
         *,
         tls: ssl.SSLContext | None = None,
+        nodes: MqttNodes | None = None,
     ) -> None:
         self._options = options
         self._station = station
-        self._broker = Broker(options, station, clock)
+        self._nodes = nodes
+        self._broker = Broker(options, station, clock, nodes)
+        self._owners = Owners(self._broker, nodes) if nodes is not None else None
         self._tls = tls
         self._handshakes = Handshakes(
             per_address_max=options.handshakes_per_address_max, wait_s=options.handshake_wait_s
@@ -90,7 +97,9 @@ class MqttServer:
         )
 
     async def start(self) -> None:
-        """Load the retained messages and bind the ports. Raises ``OSError`` when one is taken."""
+        """Load what was kept and bind the ports. Raises ``OSError`` when one is taken."""
+        if self._nodes is not None:
+            await self._nodes.show_life()
         for kept in await self._station.load_retained():
             self._broker.organization(kept.organization_id).space.retain(kept)
         for session in await self._station.load_sessions():
@@ -127,20 +136,38 @@ class MqttServer:
         """Accept connections and do the background work until ``stop``."""
         async with asyncio.TaskGroup() as tasks:
             background = [
-                tasks.create_task(self._sweep_forever(), name="mqtt-sweep"),
-                tasks.create_task(self._broker.keeper.write_forever(), name="mqtt-keeper"),
+                tasks.create_task(supervise(name, work), name=name) for name, work in self._work()
             ]
             background += [
-                tasks.create_task(self._authenticate_forever(), name=f"mqtt-authenticate-{number}")
+                tasks.create_task(
+                    supervise("mqtt-authenticate", self._authenticate_forever),
+                    name=f"mqtt-authenticate-{number}",
+                )
                 for number in range(self._options.authentications_max)
             ]
             self._accepting = [
-                tasks.create_task(self._accept_forever(listener, context), name="mqtt-accept")
+                tasks.create_task(
+                    supervise("mqtt-accept", partial(self._accept_forever, listener, context)),
+                    name="mqtt-accept",
+                )
                 for listener, context in self._listeners
             ]
             await self._stopped.wait()
             for task in background + self._accepting:
                 task.cancel()
+
+    def _work(self) -> list[tuple[str, Callable[[], Awaitable[None]]]]:
+        broker, owners = self._broker, self._owners
+        work: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            ("mqtt-sweep", self._sweep_forever),
+            ("mqtt-keeper", broker.keeper.write_forever),
+        ]
+        if owners is not None:
+            work.append(("mqtt-node", owners.show_life_forever))
+            work.append(("mqtt-handovers", owners.hand_over_forever))
+        if broker.peers is not None:
+            work.append(("mqtt-retained", broker.peers.catch_up_forever))
+        return work
 
     async def drain(self) -> None:
         """Accept and read nothing more, wait until all that was taken is settled, and close.
@@ -156,6 +183,9 @@ class MqttServer:
         await self._wait_while(self._unsettled, give_up_at_s)
         self._close_connections()
         await self._wait_while(lambda: len(self._broker.keeper), give_up_at_s)
+        if self._nodes is not None:
+            with suppress(Busy):
+                await self._nodes.say_goodbye()
 
     async def _wait_while(self, waiting: Callable[[], int], give_up_at_s: float) -> None:
         clock = self._broker.clock
@@ -243,10 +273,15 @@ class MqttServer:
         if credentials is None:
             return
         outcome = await self._authenticate(credentials)
-        if isinstance(outcome, MqttIdentity):
+        if not isinstance(outcome, MqttIdentity):
+            connection.refuse(outcome, f"refused as {outcome.name}")
+        elif self._owners is None:
             connection.open(outcome)
         else:
-            connection.refuse(outcome, f"refused as {outcome.name}")
+            try:
+                await self._owners.let_in(connection, outcome)
+            except Busy as busy:
+                connection.refuse(Reason.UNAVAILABLE, busy.detail)
 
     async def _authenticate(self, credentials: MqttCredentials) -> MqttIdentity | Reason:
         try:
@@ -265,21 +300,20 @@ class MqttServer:
         self, listener: socket.socket, context: ssl.SSLContext | None
     ) -> None:
         loop = asyncio.get_running_loop()
-        with closing(listener):
-            async with asyncio.TaskGroup() as tasks:
-                while True:
-                    await self._broker.room.wait()
-                    try:
-                        accepted, address = await loop.sock_accept(listener)
-                    except OSError as error:
-                        # Most likely out of file descriptors: give others time to close some.
-                        self.counters.accepts_failed += 1
-                        log.warning("mqtt_accept_failed", error=str(error))
-                        await asyncio.sleep(self._options.accept_backoff_ms / 1_000)
-                        continue
-                    self._broker.reserve()
-                    adoption = self._adopt(accepted, str(address[0]), context)
-                    tasks.create_task(adoption, name="mqtt-adopt")
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._broker.room.wait()
+                try:
+                    accepted, address = await loop.sock_accept(listener)
+                except OSError as error:
+                    # Most likely out of file descriptors: give others time to close some.
+                    self.counters.accepts_failed += 1
+                    log.warning("mqtt_accept_failed", error=str(error))
+                    await asyncio.sleep(self._options.accept_backoff_ms / 1_000)
+                    continue
+                self._broker.reserve()
+                adoption = self._adopt(accepted, str(address[0]), context)
+                tasks.create_task(adoption, name="mqtt-adopt")
 
     async def _adopt(
         self, accepted: socket.socket, address: str, context: ssl.SSLContext | None

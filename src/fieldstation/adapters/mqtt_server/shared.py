@@ -3,15 +3,28 @@
 from typing import Protocol
 
 from fieldstation.adapters.mqtt_server.grants import Match
-from fieldstation.adapters.mqtt_server.outbox import Outbox
+from fieldstation.adapters.mqtt_server.outbox import Delivery
 from fieldstation.adapters.mqtt_server.topics import SHARED
 
 
-class Listener(Protocol):
-    """Whoever may subscribe: a session."""
+class Offered(Protocol):
+    """Takes messages for a listener."""
 
     @property
-    def outbox(self) -> Outbox:
+    def is_attached(self) -> bool:
+        """Whether the listener is connected."""
+        ...
+
+    def offer(self, delivery: Delivery) -> None:
+        """Send a message, or do what the limits say."""
+        ...
+
+
+class Listener(Protocol):
+    """Whoever may subscribe: a session, or the other nodes."""
+
+    @property
+    def outbox(self) -> Offered:
         """Where its messages go."""
         ...
 

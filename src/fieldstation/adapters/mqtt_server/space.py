@@ -1,6 +1,7 @@
 """The topics of one organization: who listens, and what is retained."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from fieldstation.adapters.mqtt_server.dialects import US_PER_S
 from fieldstation.adapters.mqtt_server.grants import Grant, Match
@@ -8,11 +9,12 @@ from fieldstation.adapters.mqtt_server.options import MqttCounters, SpaceLimits
 from fieldstation.adapters.mqtt_server.outbox import Delivery
 from fieldstation.adapters.mqtt_server.packets import MessageProperties, Publish
 from fieldstation.adapters.mqtt_server.shared import Listener, SharedGroup, split_shared
-from fieldstation.adapters.mqtt_server.topics import RetainedTree, SubscriptionTree
+from fieldstation.adapters.mqtt_server.topics import SHARED, RetainedTree, SubscriptionTree
 from fieldstation.core.clock import Clock
 from fieldstation.domains.messaging.schemas import Retained
 
 NO_PROPERTIES = MessageProperties()
+FORGET_INTERVAL_S = 10.0
 Subscriber = Listener | SharedGroup
 
 
@@ -22,6 +24,9 @@ class TopicSpace:
     def __init__(self, limits: SpaceLimits, counters: MqttCounters, clock: Clock) -> None:
         self.has_listeners = False
         """Whether anybody subscribed to anything; asked for every message, so no property."""
+        self.is_changed = False
+        """Whether subscriptions changed since somebody cleared this."""
+        self.when_changed: Callable[[], None] | None = None
         self._limits = limits
         self._counters = counters
         self._clock = clock
@@ -33,6 +38,8 @@ class TopicSpace:
         self._retained: RetainedTree[Retained] = RetainedTree()
         self._retained_messages = 0
         self._retained_bytes = 0
+        self._expiring: dict[str, Retained] = {}
+        self._forgotten_at_s = 0.0
 
     def subscribe(self, listener: Listener, topic_filter: str, match: Match) -> None:
         """Add a subscription or change it."""
@@ -64,20 +71,36 @@ class TopicSpace:
     def _changed(self) -> None:
         self._matches.clear()
         self.has_listeners = len(self._subscriptions) > 0
+        self.is_changed = True
+        if self.when_changed is not None:
+            self.when_changed()
 
-    def forward(self, message: Publish, *, publisher: Listener | None = None) -> int:
+    def forward(
+        self,
+        message: Publish,
+        *,
+        publisher: Listener | None = None,
+        expires_us: int | None = None,
+        serves: Callable[[str], bool] | None = None,
+    ) -> int:
         """Offer a message to every session that subscribed to its topic.
 
-        Return how many those are.
+        Return how many those are. ``serves`` says of a shared filter whether its group gets the
+        message here.
         """
         if not self.has_listeners:
             return 0
         matches = self._match(message.topic)
         if not matches:
             return 0
-        deliveries = _Deliveries(message, self.expiry_of(message))
+        if expires_us is None:
+            expires_us = self.expiry_of(message)
+        deliveries = _Deliveries(message, expires_us)
+        elsewhere = () if serves is None else self._not_served(serves)
         offered = 0
         for subscriber, match in matches:
+            if subscriber in elsewhere:
+                continue
             turn = subscriber.next() if isinstance(subscriber, SharedGroup) else (subscriber, match)
             if turn is None:
                 continue
@@ -87,6 +110,13 @@ class TopicSpace:
                 listener.outbox.offer(deliveries.under(grant))
                 offered += 1
         return offered
+
+    def _not_served(self, serves: Callable[[str], bool]) -> list[SharedGroup]:
+        return [
+            group
+            for (name, plain), group in self._groups.items()
+            if not serves(f"{SHARED}{name}/{plain}")
+        ]
 
     def expiry_of(self, message: Publish) -> int:
         """Return when a message that comes now expires, in microseconds; 0 for never."""
@@ -118,27 +148,68 @@ class TopicSpace:
             if not kept.expires_us or kept.expires_us > now_us
         ]
 
-    def retain(self, change: Retained) -> bool:
+    def has_room(self, message: Publish) -> bool:
+        """Whether the topic can retain this message."""
+        forwarded = (message.properties or NO_PROPERTIES).forwarded
+        size = len(message.topic) + len(message.payload) + len(forwarded)
+        return not message.payload or self._fits(message.topic, size)
+
+    def retain(self, change: Retained) -> Retained | None:
         """Keep a message for later subscribers in place of the topic's last one.
 
-        Return whether there was room.
+        Return what is to be saved: the change, with its time, or that the topic retains nothing,
+        because there is no room. ``None`` when a later change stands.
         """
         before = self._retained.get(change.topic)
-        messages = self._retained_messages
-        size = self._retained_bytes
-        if before is not None:
-            messages -= 1
-            size -= len(before.payload)
-        if change.payload:
-            messages += 1
-            size += len(change.payload)
-            too_many = messages > self._limits.retained_messages_max
-            if too_many or size > self._limits.retained_bytes_max:
-                self._counters.retained_refused += 1
-                return False
-        self._retained.put(change.topic, change if change.payload else None)
-        self._retained_messages, self._retained_bytes = messages, size
-        return True
+        if not change.at_us:
+            at_us = self._clock.now_us()
+            change = replace(change, at_us=max(at_us, before.at_us + 1) if before else at_us)
+        elif before is not None and before.at_us > change.at_us:
+            return None
+        if change.payload and not self._fits(change.topic, len(change)):
+            self._counters.retained_refused += 1
+            change = replace(change, payload=b"", properties=b"")
+        self._replace(change.topic, before, change if change.payload else None)
+        return change
+
+    def _fits(self, topic: str, size: int) -> bool:
+        before = self._retained.get(topic)
+        messages = self._retained_messages + (before is None)
+        held = self._retained_bytes - (len(before) if before else 0)
+        return (
+            messages <= self._limits.retained_messages_max
+            and held + size <= self._limits.retained_bytes_max
+        )
+
+    def _replace(self, topic: str, before: Retained | None, after: Retained | None) -> None:
+        for kept, sign in ((before, -1), (after, 1)):
+            if kept is not None:
+                self._retained_messages += sign
+                self._retained_bytes += sign * len(kept)
+        self._expiring.pop(topic, None)
+        if after is not None and after.expires_us:
+            self._expiring[topic] = after
+        self._retained.put(topic, after)
+
+    def forget_expired(self, now_s: float) -> list[Retained]:
+        """Forget the retained messages whose time is over; return these changes, now and then."""
+        if now_s - self._forgotten_at_s < FORGET_INTERVAL_S:
+            return []
+        self._forgotten_at_s = now_s
+        now_us = self._clock.now_us()
+        expired = [kept for kept in self._expiring.values() if kept.expires_us <= now_us]
+        for kept in expired:
+            self._replace(kept.topic, kept, None)
+        return [replace(kept, payload=b"") for kept in expired]
+
+    def catch_up(self, messages: Iterable[Retained], *, before_us: int) -> None:
+        """Retain what was read from the table, and nothing else that is older than the reading."""
+        found = {kept.topic: kept for kept in messages}
+        for kept in self._retained.match("#"):
+            if kept.topic not in found and kept.at_us < before_us:
+                self._replace(kept.topic, kept, None)
+        for kept in found.values():
+            self.retain(kept)
 
 
 class _Deliveries:

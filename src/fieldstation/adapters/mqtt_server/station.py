@@ -1,12 +1,13 @@
 """The station behind the MQTT server: whom it knows, which topics mean something."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any
 
 import structlog
 
+from fieldstation.adapters.mqtt_server.kept import KeptState
 from fieldstation.adapters.mqtt_server.ports import (
     MqttCredentials,
     MqttIdentity,
@@ -35,9 +36,8 @@ from fieldstation.domains.devices.heartbeats import decode_heartbeat
 from fieldstation.domains.devices.last_seen import LastSeen
 from fieldstation.domains.identity.access import Authenticator, caller_of
 from fieldstation.domains.identity.ports import Quota
-from fieldstation.domains.messaging import service as messaging
-from fieldstation.domains.messaging.schemas import Change, KeptSession, Retained
 from fieldstation.domains.telemetry.catalog import Catalog, DeviceSeries
+from fieldstation.domains.telemetry.exchanges import Exchange
 from fieldstation.domains.telemetry.groups import Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.payloads import (
@@ -70,6 +70,7 @@ class StationDoor:
         self,
         *,
         database: Database,
+        kept: KeptState,
         authenticator: Authenticator,
         catalog: Catalog,
         intake: Intake,
@@ -82,6 +83,9 @@ class StationDoor:
         certificate_token: Callable[[bytes], str] | None = None,
     ) -> None:
         self._database = database
+        self.load_retained = kept.load_retained
+        self.load_sessions = kept.load_sessions
+        self.save = kept.save
         self._authenticator = authenticator
         self._catalog = catalog
         self._intake = intake
@@ -194,17 +198,11 @@ class StationDoor:
         if identity.device_id is not None:
             self._last_seen.note(identity.device_id)
 
-    async def load_retained(self) -> Sequence[Retained]:
-        async with self._database.reading() as session:
-            return await messaging.load_retained(session)
+    def keep_exchange(self, exchange: Exchange) -> None:
+        self._intake.keep(exchange)
 
-    async def load_sessions(self) -> Sequence[KeptSession]:
-        async with self._database.reading() as session:
-            return await messaging.load_sessions(session)
-
-    async def save(self, changes: Sequence[Change]) -> None:
-        async with self._database.transaction() as session:
-            await messaging.save(session, changes, now=self._clock.now())
+    def end_exchange(self, exchange: Exchange, receipt: Receipt) -> None:
+        self._intake.release(exchange, receipt)
 
     def forget_device(self, device_id: str) -> None:
         """Drop what is remembered of a deleted device; a gateway is made again on its next use."""

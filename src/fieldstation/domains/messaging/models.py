@@ -10,6 +10,7 @@ from fieldstation.db.types import UtcInstant
 from fieldstation.domains.messaging.schemas import CLIENT_ID_CHARACTERS_MAX, TOPIC_BYTES_MAX
 
 PAYLOAD_BYTES_MAX = 1024 * 1024
+NODE_ID_LENGTH = 64
 
 
 class RetainedMessageRow(Base):
@@ -36,6 +37,11 @@ class SessionRow(Base):
     owner: Mapped[str] = mapped_column(String(ID_LENGTH))
     expiry_s: Mapped[int] = mapped_column(BigInteger)
     left_us: Mapped[int] = mapped_column(BigInteger)
+    began_us: Mapped[int] = mapped_column(BigInteger)
+    node_id: Mapped[str] = mapped_column(String(NODE_ID_LENGTH), index=True)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    former_node_id: Mapped[str | None] = mapped_column(String(NODE_ID_LENGTH))
+    """Whose changes of the epoch before still count, until the owner has loaded the session."""
 
 
 class SubscriptionRow(Base):
@@ -77,3 +83,25 @@ class ReceivedRow(Base):
     organization_id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
     client_id: Mapped[str] = mapped_column(String(CLIENT_ID_CHARACTERS_MAX), primary_key=True)
     packet_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class HandoverRow(Base):
+    """A session that a node must give up, because another one took it."""
+
+    __tablename__ = "mqtt_handover"
+
+    node_id: Mapped[str] = mapped_column(String(NODE_ID_LENGTH), primary_key=True)
+    organization_id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    client_id: Mapped[str] = mapped_column(String(CLIENT_ID_CHARACTERS_MAX), primary_key=True)
+    epoch: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    fresh: Mapped[bool]
+    at_us: Mapped[int] = mapped_column(BigInteger)
+
+
+class NodeRow(Base):
+    """When a node's MQTT server last said that it is there; 0 once it stopped."""
+
+    __tablename__ = "mqtt_node"
+
+    node_id: Mapped[str] = mapped_column(String(NODE_ID_LENGTH), primary_key=True)
+    seen_us: Mapped[int] = mapped_column(BigInteger)

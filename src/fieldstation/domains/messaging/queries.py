@@ -1,15 +1,29 @@
-"""Every statement on retained messages and sessions."""
+"""Every statement on retained messages, sessions and the nodes that own them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, insert, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    delete,
+    null,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fieldstation.db.base import Base
+from fieldstation.db.statements import rows_changed
 from fieldstation.domains.messaging.models import (
+    HandoverRow,
     MessageRow,
+    NodeRow,
     ReceivedRow,
     RetainedMessageRow,
     SessionRow,
@@ -17,6 +31,9 @@ from fieldstation.domains.messaging.models import (
 )
 
 KEYS_PER_STATEMENT = 200
+ROWS_PER_STATEMENT = 50
+HANDOVERS_MAX = 1_000
+US_PER_S = 1_000_000
 
 Row = Mapping[str, Any]
 Key = tuple[Any, ...]
@@ -33,41 +50,97 @@ async def all_retained(session: AsyncSession) -> Sequence[RetainedMessageRow]:
     return (await session.scalars(select(RetainedMessageRow))).all()
 
 
-async def all_sessions(session: AsyncSession) -> Sequence[SessionRow]:
-    return (await session.scalars(select(SessionRow).order_by(SessionRow.left_us))).all()
+def of_owner(model: type[Any], node_id: str) -> ColumnElement[bool]:
+    """Select the rows of a node's sessions."""
+    if model is SessionRow:
+        return SessionRow.node_id == node_id
+    mine = select(SessionRow.organization_id, SessionRow.client_id)
+    return tuple_(model.organization_id, model.client_id).in_(
+        mine.where(SessionRow.node_id == node_id)
+    )
 
 
-async def all_subscriptions(session: AsyncSession) -> Sequence[SubscriptionRow]:
-    return (await session.scalars(select(SubscriptionRow))).all()
+def of_client(model: type[Any], key: Key) -> ColumnElement[bool]:
+    """Select the rows of one session."""
+    return and_(model.organization_id == key[0], model.client_id == key[1])
 
 
-async def all_messages(session: AsyncSession) -> Sequence[MessageRow]:
-    """Return messages in the order they are sent, what only needs its release first."""
-    order = (MessageRow.released.desc(), MessageRow.position)
-    return (await session.scalars(select(MessageRow).order_by(*order))).all()
+def in_order(model: type[Any]) -> Select[Any]:
+    """Select sessions as their clients left, messages as they are sent, releases first."""
+    if model is SessionRow:
+        return select(model).order_by(SessionRow.left_us)
+    if model is MessageRow:
+        return select(model).order_by(MessageRow.released.desc(), MessageRow.position)
+    return select(model)
 
 
-async def all_received(session: AsyncSession) -> Sequence[ReceivedRow]:
-    return (await session.scalars(select(ReceivedRow))).all()
+async def rows_where(
+    session: AsyncSession, model: type[Any], condition: ColumnElement[bool]
+) -> Sequence[Any]:
+    return (await session.scalars(in_order(model).where(condition))).all()
 
 
-async def delete_sessions(session: AsyncSession, keys: Iterable[Key]) -> None:
+async def lock_sessions(session: AsyncSession, keys: Collection[Key]) -> list[SessionRow]:
+    """Read sessions and keep their owners as they are until the transaction ends."""
+    columns = (SessionRow.organization_id, SessionRow.client_id)
+    wanted = sorted(keys)
+    found: list[SessionRow] = []
+    for start in range(0, len(wanted), KEYS_PER_STATEMENT):
+        part = wanted[start : start + KEYS_PER_STATEMENT]
+        statement = select(SessionRow).where(tuple_(*columns).in_(part)).order_by(*columns)
+        found += (await session.scalars(statement.with_for_update())).all()
+    return found
+
+
+async def delete_sessions(
+    session: AsyncSession, keys: Iterable[Key], *, only_contents: bool = False
+) -> None:
     """Delete sessions with everything that belongs to them; a key is organization and client."""
-    wanted = list(keys)
-    for model in OF_SESSIONS:
+    wanted = sorted(keys)
+    for model in OF_SESSIONS[1:] if only_contents else OF_SESSIONS:
         await delete_keys(session, model, [model.organization_id, model.client_id], wanted)
 
 
-async def replace_rows(
-    session: AsyncSession, model: type[Base], rows: Mapping[Key, Row | None]
+async def put_rows(
+    session: AsyncSession,
+    model: type[Base],
+    rows: Mapping[Key, Row | None],
+    *,
+    kept: Collection[str] = (),
+    newest_by: str | None = None,
 ) -> None:
-    """Delete what stood under these primary keys, then add the rows there are."""
-    columns = [model.__mapper__.get_property_by_column(c) for c in model.__table__.primary_key]
-    attributes = [getattr(model, column.key) for column in columns]
-    await delete_keys(session, model, attributes, list(rows))
-    added = [row for row in rows.values() if row is not None]
-    if added:
-        await session.execute(insert(model), added)
+    """Insert or change the rows there are, delete under the primary keys that have none.
+
+    ``kept`` columns stay as they are in a row that stands. With ``newest_by`` a row that stands
+    goes only for one that is not older.
+    """
+    names = [column.key for column in model.__table__.primary_key]
+    columns = [getattr(model, name) for name in names]
+    await delete_keys(session, model, columns, sorted(k for k, row in rows.items() if row is None))
+    added = [rows[key] for key in sorted(key for key, row in rows.items() if row is not None)]
+    for start in range(0, len(added), ROWS_PER_STATEMENT):
+        insert = insert_into(session, model).values(added[start : start + ROWS_PER_STATEMENT])
+        changed = {
+            column.key: insert.excluded[column.key]
+            for column in model.__table__.columns
+            if column.key not in {*names, *kept}
+        }
+        condition = None
+        if newest_by is not None:
+            condition = getattr(model, newest_by) <= insert.excluded[newest_by]
+        if changed:
+            insert = insert.on_conflict_do_update(
+                index_elements=names, set_=changed, where=condition
+            )
+        else:
+            insert = insert.on_conflict_do_nothing(index_elements=names)
+        await session.execute(insert)
+
+
+def insert_into(session: AsyncSession, model: type[Base]) -> Any:  # each dialect has its own type
+    """Return an INSERT of the session's dialect that can say what a conflict does."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    return dialect.insert(model)
 
 
 async def delete_keys(
@@ -79,3 +152,165 @@ async def delete_keys(
     for start in range(0, len(keys), KEYS_PER_STATEMENT):
         part = keys[start : start + KEYS_PER_STATEMENT]
         await session.execute(delete(model).where(tuple_(*columns).in_(part)))
+
+
+async def mark_sent(session: AsyncSession, keys: Collection[Key]) -> None:
+    """Note of messages that they have been sent."""
+    columns = (MessageRow.organization_id, MessageRow.client_id, MessageRow.packet_id)
+    wanted = sorted(keys)
+    for start in range(0, len(wanted), KEYS_PER_STATEMENT):
+        part = wanted[start : start + KEYS_PER_STATEMENT]
+        statement = update(MessageRow).where(tuple_(*columns).in_(part)).values(sent=True)
+        await session.execute(statement.execution_options(synchronize_session=False))
+
+
+async def delete_retained(session: AsyncSession, rows: Sequence[tuple[str, str, Any]]) -> None:
+    """Delete retained messages, given as organization, topic and instant, if none is newer."""
+    for organization_id, topic, at in sorted(rows):
+        await session.execute(
+            delete(RetainedMessageRow).where(
+                RetainedMessageRow.organization_id == organization_id,
+                RetainedMessageRow.topic == topic,
+                RetainedMessageRow.updated_at <= at,
+            )
+        )
+
+
+# --- who owns a session
+
+
+async def take(
+    session: AsyncSession, key: Key, *, node_id: str, held_epoch: int | None, now_us: int
+) -> tuple[int, str | None]:
+    """Make this node the owner of a client id: return the new epoch and the former owner, if it is
+    another.
+
+    What this node holds already keeps its epoch.
+    """
+    organization_id, client_id = key
+    insert = insert_into(session, SessionRow).values(
+        organization_id=organization_id,
+        client_id=client_id,
+        owner="",
+        expiry_s=0,
+        left_us=0,
+        began_us=now_us,
+        node_id=node_id,
+        epoch=now_us,
+    )
+    mine = SessionRow.node_id == node_id
+    held = and_(mine, SessionRow.epoch == held_epoch)
+    result = await session.execute(
+        insert.on_conflict_do_update(
+            index_elements=["organization_id", "client_id"],
+            set_={
+                "node_id": node_id,
+                "epoch": case((held, SessionRow.epoch), else_=SessionRow.epoch + 1),
+                "former_node_id": case((mine, null()), else_=SessionRow.node_id),
+            },
+        ).returning(SessionRow.epoch, SessionRow.former_node_id)
+    )
+    taken = result.one()
+    return taken.epoch, taken.former_node_id
+
+
+async def settle_in(session: AsyncSession, key: Key, epoch: int) -> bool:
+    """Let nobody but the owner change a session; false when it has another owner by now."""
+    statement = (
+        update(SessionRow)
+        .where(of_client(SessionRow, key), SessionRow.epoch == epoch)
+        .values(former_node_id=None)
+    )
+    return await rows_changed(session, statement) == 1
+
+
+async def adopt(session: AsyncSession, *, node_id: str, everything: bool) -> None:
+    """Give a starting node the sessions that nobody owns, or all of them."""
+    condition = SessionRow.node_id == ""
+    if everything:
+        condition = SessionRow.node_id != node_id
+    await session.execute(update(SessionRow).where(condition).values(node_id=node_id))
+    mine = update(SessionRow).where(
+        SessionRow.node_id == node_id, SessionRow.former_node_id.is_not(None)
+    )
+    await session.execute(mine.values(former_node_id=None))
+
+
+async def seen_us(session: AsyncSession, node_id: str) -> int:
+    found = await session.scalar(select(NodeRow.seen_us).where(NodeRow.node_id == node_id))
+    return found or 0
+
+
+async def note_seen(session: AsyncSession, node_id: str, at_us: int) -> None:
+    await put_rows(session, NodeRow, {(node_id,): {"node_id": node_id, "seen_us": at_us}})
+
+
+async def ask_to_hand_over(session: AsyncSession, row: Row) -> None:
+    key = (row["node_id"], row["organization_id"], row["client_id"], row["epoch"])
+    await put_rows(session, HandoverRow, {key: row})
+
+
+async def handovers(session: AsyncSession, node_id: str) -> Sequence[HandoverRow]:
+    statement = select(HandoverRow).where(HandoverRow.node_id == node_id).limit(HANDOVERS_MAX)
+    return (await session.scalars(statement)).all()
+
+
+def handover_key(*key: Any) -> ColumnElement[bool]:
+    columns = (
+        HandoverRow.node_id,
+        HandoverRow.organization_id,
+        HandoverRow.client_id,
+        HandoverRow.epoch,
+    )
+    return and_(*(column == value for column, value in zip(columns, key, strict=True)))
+
+
+async def is_asked(session: AsyncSession, key: Key) -> bool:
+    statement = select(HandoverRow.node_id).where(handover_key(*key))
+    return await session.scalar(statement) is not None
+
+
+async def end_handovers(session: AsyncSession, keys: Collection[Key]) -> None:
+    columns = [getattr(HandoverRow, column.key) for column in HandoverRow.__table__.primary_key]
+    await delete_keys(session, HandoverRow, columns, sorted(keys))
+
+
+def is_gone(before_us: int) -> ColumnElement[bool]:
+    """Select the sessions of nodes that were not seen since."""
+    living = select(NodeRow.node_id).where(NodeRow.seen_us >= before_us)
+    return SessionRow.node_id.not_in(living)
+
+
+async def leave_for_the_dead(session: AsyncSession, *, before_us: int) -> None:
+    """Note when the clients of nodes that are gone were last there."""
+    seen = select(NodeRow.seen_us).where(NodeRow.node_id == SessionRow.node_id).scalar_subquery()
+    statement = (
+        update(SessionRow)
+        .where(SessionRow.left_us == 0, is_gone(before_us))
+        .values(left_us=case((seen > 0, seen), else_=before_us))
+    )
+    await session.execute(statement.execution_options(synchronize_session=False))
+
+
+async def expired_sessions(session: AsyncSession, *, before_us: int, limit: int) -> list[Key]:
+    """Return sessions to delete that no living node would delete."""
+    ends_us = SessionRow.left_us + SessionRow.expiry_s * US_PER_S
+    statement = (
+        select(SessionRow.organization_id, SessionRow.client_id)
+        .where(SessionRow.left_us > 0, ends_us < before_us, is_gone(before_us))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [tuple(row) for row in await session.execute(statement)]
+
+
+async def delete_old_handovers(session: AsyncSession, *, before_us: int) -> None:
+    await session.execute(delete(HandoverRow).where(HandoverRow.at_us < before_us))
+
+
+async def delete_old_nodes(session: AsyncSession, *, before_us: int) -> None:
+    """Forget nodes that are gone and own nothing."""
+    owners = select(SessionRow.node_id)
+    await session.execute(
+        delete(NodeRow).where(NodeRow.seen_us < before_us, NodeRow.node_id.not_in(owners))
+    )

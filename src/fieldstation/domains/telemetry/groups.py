@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 from fieldstation.core.errors import StationError
 from fieldstation.domains.telemetry.catalog import Series
+from fieldstation.domains.telemetry.exchanges import Exchange
 from fieldstation.domains.telemetry.ports import Detail, Refusal, Variant
 
 
@@ -15,7 +16,7 @@ class CountedReceipt(Protocol):
 
     def settle(self, count: int) -> None: ...
 
-    def fail(self) -> None: ...
+    def fail(self, count: int) -> None: ...
 
 
 class Heartbeat(NamedTuple):
@@ -48,6 +49,8 @@ class Group:
     new_variants: dict[int, Variant] = field(default_factory=dict)
     refusals: list[Refusal] = field(default_factory=list)
     heartbeats: list[Heartbeat] = field(default_factory=list)
+    begun: list[Exchange] = field(default_factory=list)
+    ended: list[Exchange] = field(default_factory=list)
     counted: dict[CountedReceipt, int] = field(default_factory=dict)
     waiters: list[Waiter] = field(default_factory=list)
     by_organization: dict[str, int] = field(default_factory=dict)
@@ -77,6 +80,8 @@ class Group:
             },
             refusals=self.refusals,
             heartbeats=self.heartbeats,
+            begun=self.begun,
+            ended=self.ended,
             counted=self.counted,
             entries=self.entries - len(self.waiters),
             scored=self.scored,

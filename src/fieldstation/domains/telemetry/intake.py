@@ -10,6 +10,7 @@ from fieldstation.core.clock import Clock, parse_time
 from fieldstation.core.errors import Busy, TooLarge
 from fieldstation.core.settings import TelemetrySettings
 from fieldstation.domains.telemetry.catalog import VARIANTS_MAX, DeviceSeries, Series
+from fieldstation.domains.telemetry.exchanges import Exchange
 from fieldstation.domains.telemetry.groups import CountedReceipt, Group, Heartbeat, Waiter
 from fieldstation.domains.telemetry.payloads import (
     Incoming,
@@ -19,13 +20,7 @@ from fieldstation.domains.telemetry.payloads import (
     check_value,
     encode_metadata,
 )
-from fieldstation.domains.telemetry.ports import (
-    FLAG_DETAIL,
-    Detail,
-    Kind,
-    Refusal,
-    Variant,
-)
+from fieldstation.domains.telemetry.ports import FLAG_DETAIL, Detail, Kind, Refusal, Variant
 
 ORGANIZATION_SHARE = 0.5
 SPELLINGS_PER_SERIES_MAX = 4
@@ -112,6 +107,15 @@ class Intake:
         counted[receipt] = counted.get(receipt, 0) + 1
         self._open.entries += 1
         self._waiting.set()
+
+    def keep(self, exchange: Exchange) -> None:
+        """Keep a packet id, in the same commit as what ``count_for`` counted just now."""
+        self._open.begun.append(exchange)
+
+    def release(self, exchange: Exchange, receipt: CountedReceipt) -> None:
+        """Delete a packet id that was kept."""
+        self._open.ended.append(exchange)
+        self.count_for(receipt)
 
     def refuse(self, refusal: Refusal) -> None:
         """Keep a message that cannot be stored as readings, in the same commit; ask ``has_room``

@@ -28,6 +28,7 @@ SENSOR_ID_LENGTH = 100
 LABEL_LENGTH = 20
 PROTOCOL_LENGTH = 20
 TOPIC_LENGTH = 1024
+CLIENT_ID_LENGTH = 256
 ERROR_LENGTH = 64
 
 series = Table(
@@ -160,6 +161,18 @@ refusal = Table(
     Column("detail", Text, nullable=False),
 )
 Index("ix_refusal_device", refusal.c.organization_id, refusal.c.device_id, refusal.c.id)
+
+# Packet ids of QoS 2 messages, from the commit of what they brought until the client releases them.
+# A client's next session has another ``began_us``.
+mqtt_exchange = Table(
+    "mqtt_exchange",
+    telemetry_metadata,
+    Column("organization_id", String(ID_LENGTH), primary_key=True),
+    Column("client_id", String(CLIENT_ID_LENGTH), primary_key=True),
+    Column("began_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("packet_id", Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
 
 # Amounts that no other row tells, such as how many readings were deleted.
 tally = Table(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
+from fieldstation.domains.telemetry.exchanges import Exchange, ExchangeStore
+
 US_PER_MINUTE = 60_000_000
 
 # How ``flags`` is laid out: two bits of kind, then one bit each, then the variant's number.
@@ -195,7 +197,7 @@ class LastValue(NamedTuple):
     score: float | None = None
 
 
-class ReadingStore(Protocol):
+class ReadingStore(ExchangeStore, Protocol):
     """Append-only readings with an intake log.
 
     Raises ``core.errors.Busy`` when the database is away or full.
@@ -220,7 +222,14 @@ class ReadingStore(Protocol):
         """Return each variant's number within its series, creating what is missing, committed."""
         ...
 
-    async def append(self, readings: Columns, *, refusals: Sequence[Refusal] = ()) -> Appended:
+    async def append(
+        self,
+        readings: Columns,
+        *,
+        refusals: Sequence[Refusal] = (),
+        begun: Sequence[Exchange] = (),
+        ended: Sequence[Exchange] = (),
+    ) -> Appended:
         """Commit one batch with its intake-log entry, durably; say what became of each reading.
 
         The first reading with a key stands, on whichever node: the same value again (and the same

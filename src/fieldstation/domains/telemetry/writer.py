@@ -125,8 +125,8 @@ class Writer:
         except Exception:  # a defect must not end the writer; nothing was acknowledged
             log.exception("commit_crashed", readings=len(group))
             group.fail_waiters(StationError("The station could not store this."))
-            for receipt in group.counted:
-                receipt.fail()
+            for receipt, count in group.counted.items():
+                receipt.fail(count)
         return True
 
     async def _commit(self, group: Group) -> None:
@@ -135,7 +135,9 @@ class Writer:
             readings = prepare(group)
         else:
             readings = await asyncio.to_thread(prepare, group)
-        appended = await self.store.append(readings, refusals=group.refusals)
+        appended = await self.store.append(
+            readings, refusals=group.refusals, begun=group.begun, ended=group.ended
+        )
         outcomes = appended.outcomes
         makes_entry = len(readings) > 0 and (outcomes is None or Outcome.ACCEPTED in outcomes)
         await self._tell_of_lost_answers(appended, makes_entry=makes_entry)
@@ -283,7 +285,10 @@ def settle(group: Group, outcomes: bytes | None) -> None:
                 bytes(waiter.count) if outcomes is None else outcomes[waiter.start : end]
             )
     for receipt, count in group.counted.items():
-        receipt.settle(count)
+        try:
+            receipt.settle(count)
+        except Exception:  # a defect of one connection must not cost the others their answers
+            log.exception("receipt_broke")
 
 
 def conflict(group: Group, position: int, now_us: int) -> Refusal:

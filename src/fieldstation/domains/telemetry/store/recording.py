@@ -8,16 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fieldstation.domains.telemetry.exchanges import Exchange
 from fieldstation.domains.telemetry.models import intake_batch, refusal
-from fieldstation.domains.telemetry.ports import (
-    Appended,
-    Columns,
-    Detail,
-    Kind,
-    Outcome,
-    Refusal,
-)
-from fieldstation.domains.telemetry.store import chunks
+from fieldstation.domains.telemetry.ports import Appended, Columns, Detail, Kind, Outcome, Refusal
+from fieldstation.domains.telemetry.store import chunks, exchanges
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
 from fieldstation.domains.telemetry.store.entries import decode_points, encode_entry
 from fieldstation.domains.telemetry.store.outcomes import Fact, doubtful, judge
@@ -67,6 +61,13 @@ class Batch:
 
     readings: Columns
     refusals: Sequence[Refusal]
+    begun: Sequence[Exchange] = ()
+    ended: Sequence[Exchange] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its log entry is all that is written."""
+        return not (self.refusals or self.begun or self.ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,7 @@ def record(
     committed_us = max(now_us, position.committed_us)
     if batch.refusals:
         yield _refusals(batch.refusals)
+    yield from exchanges.change(dialect, batch.begun, batch.ended)
     if len(arrived):
         position = Position(position.seq + 1, committed_us, position.accepted_total + len(arrived))
         row = (

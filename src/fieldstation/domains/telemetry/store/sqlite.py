@@ -172,7 +172,7 @@ class SqliteReadingStore(SteppedStore):
             now_us=self._clock.now_us(),
             recent=self._recent,
         )
-        committing = transaction if batch.refusals else one_statement
+        committing = one_statement if batch.is_plain else transaction
         with committing(self._writing()):
             done = drive(self._writing(), steps)
         if len(done.kept):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from fieldstation.core.clock import Clock
+from fieldstation.domains.telemetry.exchanges import Exchange
 from fieldstation.domains.telemetry.ports import (
     Appended,
     Bucket,
@@ -26,6 +27,7 @@ from fieldstation.domains.telemetry.ports import (
 from fieldstation.domains.telemetry.store import (
     aggregates,
     deletion,
+    exchanges,
     flushing,
     intake_log,
     last_values,
@@ -93,10 +95,17 @@ class SteppedStore(ABC):
             )
         return [found[key] for key in keys]
 
-    async def append(self, readings: Columns, *, refusals: Sequence[Refusal] = ()) -> Appended:
+    async def append(
+        self,
+        readings: Columns,
+        *,
+        refusals: Sequence[Refusal] = (),
+        begun: Sequence[Exchange] = (),
+        ended: Sequence[Exchange] = (),
+    ) -> Appended:
         if len(self._recent) >= self.flush_limits.recent_readings_max:
             await self.flush()
-        return await self._append(Batch(readings, refusals))
+        return await self._append(Batch(readings, refusals, begun, ended))
 
     async def resolve_variants(self, wanted: Sequence[tuple[int, Variant]]) -> list[int]:
         return await self._write(series.number_variants(self._dialect, wanted))
@@ -232,6 +241,12 @@ class SteppedStore(ABC):
             self._dialect, organization_id, device_id, limit=limit, before_id=before_id
         )
         return await self._read(steps)
+
+    async def exchanges(self, client: tuple[str, str] | None = None) -> list[Exchange]:
+        return await self._read(exchanges.of_client(self._dialect, client))
+
+    async def forget_exchanges(self, sessions: Sequence[tuple[str, str, int]]) -> None:
+        await self._write(exchanges.forget(self._dialect, sessions))
 
     async def trim_refusals(self, *, keep_per_device: int) -> int:
         return await self._write(refusals.trim(self._dialect, keep_per_device=keep_per_device))

@@ -1,0 +1,18 @@
+"""Chooses the store that fits the telemetry database."""
+
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from fieldstation.core.clock import Clock
+from fieldstation.domains.telemetry.ports import ReadingStore
+from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
+from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
+
+
+def reading_store(url: URL, *, node_id: str, clock: Clock) -> ReadingStore:
+    """Return this node's store at a database URL."""
+    if url.get_backend_name() == "sqlite":
+        return SqliteReadingStore(Path(url.database or ""), node_id=node_id, clock=clock)
+    dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return PostgresqlReadingStore(dsn, node_id=node_id, clock=clock)
