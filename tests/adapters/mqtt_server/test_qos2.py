@@ -284,3 +284,16 @@ async def test_a_reading_stored_before_the_end_is_only_forwarded_when_it_comes_a
             assert (await version.read(listener))[0] == b"1"
     assert len(station.taken) == 1
     assert station.sessions.exchanges == set()
+
+
+async def test_the_packet_id_of_a_refused_reading_is_free_for_the_next() -> None:
+    station = MemoryStation()
+    station.refused_payloads.add(b"NaN")
+    version = Version(5)
+    async with serving(station) as server, version.connected(server) as client:
+        client.send(version.publish(READINGS, b"NaN", 7))
+        refused = await client.read()
+        assert (refused.first, refused.body[2]) == (PUBREC, Reason.BAD_PAYLOAD)
+        client.send(version.publish(READINGS, b"1", 7))
+        assert await client.read() == answer(PUBREC, 7)
+        await wait_until(lambda: (READINGS, b"1") in station.taken)
