@@ -20,6 +20,7 @@ log.debug("not_wanted_above_debug")
 logging.getLogger("library").warning("said %s", forged)
 logging.getLogger("uvicorn.access").error("never_shown")
 logging.getLogger("alembic.runtime").info("never_shown")
+logging.getLogger("asyncio").warning("shown unless errors alone are wanted")
 
 
 def fail(password):
@@ -83,10 +84,12 @@ def test_json_lines_have_an_event_and_its_fields() -> None:
 
 def test_every_json_line_is_whole() -> None:
     events = [json.loads(line)["event"] for line in logged("json").splitlines()]
-    assert len(events) == 4
+    assert len(events) == 5
 
 
-@pytest.mark.parametrize(("level", "lines"), [("DEBUG", 5), ("WARNING", 3), ("ERROR", 2)])
+@pytest.mark.parametrize(
+    ("level", "lines"), [("DEBUG", 6), ("WARNING", 4), ("ERROR", 2), ("CRITICAL", 0)]
+)
 def test_the_level_decides_what_is_written(level: str, lines: int) -> None:
     output = logged("json", level)
     assert len(output.splitlines()) == lines

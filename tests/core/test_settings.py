@@ -40,6 +40,8 @@ OTHERS: dict[str, str] = {
     "browser.csp_enabled": "false",
     "browser.hsts_enabled": "false",
     "browser.frame_options": "SAMEORIGIN",
+    "tracing.correlation": "false",
+    "tracing.timing": "false",
     "tracing.endpoint": "http://192.0.2.1:4318",
     "limits.enabled": "false",
     "limits.address": "7/hour",
@@ -111,6 +113,14 @@ def test_no_name_is_read_by_two_fields_except_what_is_shared() -> None:
 def test_lists_are_read_as_json_and_with_commas(text: str) -> None:
     settings = read_settings({"CORS_ORIGINS": text})
     assert settings.http.allowed_origins == ("https://a.example.org", "https://b.example.org")
+
+
+def test_the_names_and_values_of_source_004_are_taken() -> None:
+    log = read_settings({"LOG_LEVEL": "CRITICAL", "LOG_FORMAT": "text"}).log
+    assert (log.level, log.format) == ("CRITICAL", "console")
+    off = {"ENABLE_TIMING_MIDDLEWARE": "false", "ENABLE_CORRELATION_ID": "false"}
+    tracing = read_settings(off).tracing
+    assert (tracing.timing, tracing.correlation) == (False, False)
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:

@@ -51,7 +51,7 @@ def configure_logging(*, level: str, renderer: Literal["console", "json"]) -> No
     root.setLevel(level)
     logging.getLogger("uvicorn.access").disabled = True  # the station writes its own
     for name in QUIET:
-        logging.getLogger(name).setLevel("WARNING")
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def add_correlation_id(_logger: object, _method: str, event: Any) -> Any:

@@ -27,6 +27,8 @@ from fieldstation.core.rates import RateLimit, parse_rate
 
 SECRET_CHARACTERS_MIN = 32
 PASSWORD_MEMORY_KIB_MIN = 19 * 1024  # OWASP's floor for argon2id with two passes
+LOG_FORMATS = {"text": "console"}
+"""Other names of a form of log lines."""
 
 
 class SettingsError(ValueError):
@@ -98,7 +100,7 @@ class BrowserSettings(Section):
     cors_methods: StringList = setting(("*",), "CORS_METHODS")
     cors_headers: StringList = setting(("*",), "CORS_HEADERS")
     csp_enabled: bool = setting(True, "CSP_ENABLED")
-    csp_default_src: StringList = setting(("'self'",), "CSP_DEFAULT_SRC")
+    csp_default_src: StringList = setting(("'none'",), "CSP_DEFAULT_SRC")
     csp_script_src: StringList = setting(("'self'",), "CSP_SCRIPT_SRC")
     csp_style_src: StringList = setting(("'self'",), "CSP_STYLE_SRC")
     csp_img_src: StringList = setting(("'self'", "data:"), "CSP_IMG_SRC")
@@ -121,6 +123,8 @@ class LimitSettings(Section):
 
 
 class TracingSettings(Section):
+    correlation: bool = setting(True, "ENABLE_CORRELATION_ID")
+    timing: bool = setting(True, "ENABLE_TIMING_MIDDLEWARE")
     endpoint: str | None = setting(None, "OTEL_EXPORTER_OTLP_ENDPOINT", pattern=r"^https?://\S+$")
     service: str = setting("fieldstation", "OTEL_SERVICE_NAME", min_length=1, max_length=100)
 
@@ -183,8 +187,10 @@ class OutboundSettings(Section):
 
 
 class LogSettings(Section):
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting("INFO", "LOG_LEVEL")
-    format: Literal["console", "json"] = setting("console", "LOG_FORMAT")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = setting("INFO", "LOG_LEVEL")
+    format: Annotated[
+        Literal["console", "json"], BeforeValidator(lambda name: LOG_FORMATS.get(name, name))
+    ] = setting("console", "LOG_FORMAT")
     slow_request_ms: float = setting(1000.0, "LOG_SLOW_REQUEST_MS", gt=0)
 
 

@@ -62,6 +62,8 @@ class DoorRules:
     security: SecurityHeaders
     slow_request_ms: float
     body_bytes_max: int = BODY_BYTES_MAX
+    correlation: bool = True
+    timing: bool = True
 
 
 def door_rules(settings: Settings) -> DoorRules:
@@ -73,6 +75,8 @@ def door_rules(settings: Settings) -> DoorRules:
         cross_origin=CrossOrigin(browser, http.allowed_origins),
         security=SecurityHeaders(browser, production=settings.station.environment == "production"),
         slow_request_ms=settings.log.slow_request_ms,
+        correlation=settings.tracing.correlation,
+        timing=settings.tracing.timing,
     )
 
 
@@ -100,7 +104,8 @@ class FrontDoor:
             await self.app(scope, receive, send)
             return
         headers = dict(scope["headers"][::-1])  # of a repeated header the first counts
-        named = (choose_correlation_id(headers.get(b"x-correlation-id")), fresh_id())
+        offered = headers.get(b"x-correlation-id") if self.rules.correlation else None
+        named = (choose_correlation_id(offered), fresh_id())
         token = ids.set(named)
         answer = Answer(self.rules, headers, named, send)
         span = self.follow(headers.get(b"traceparent"), answer)
@@ -225,11 +230,15 @@ class Answer:
             self.status = message.get("status", 101)
             own = message.get("headers", ())
             rules, (correlation_id, request_id) = self.rules, self.named
+            followed: Headers = [(b"x-request-id", request_id.encode())]
+            if rules.correlation:
+                followed.append((b"x-correlation-id", correlation_id.encode()))
+            if rules.timing:
+                elapsed_ms = (perf_counter() - self.began) * 1000
+                followed.append((b"x-process-time", b"%.2fms" % elapsed_ms))
             message["headers"] = [
                 *own,
-                (b"x-correlation-id", correlation_id.encode()),
-                (b"x-request-id", request_id.encode()),
-                (b"x-process-time", b"%.2fms" % ((perf_counter() - self.began) * 1000)),
+                *followed,
                 *rules.security.fixed,
                 *rules.security.policy_for(own),
                 *rules.cross_origin.headers_for(self.headers.get(b"origin")),
