@@ -115,17 +115,69 @@ def test_the_rules_do_find_faults() -> None:
     assert score({**FIXED, "strict-transport-security": "max-age=31536000"}) < 100
 
 
-def test_the_policy_follows_its_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize("page", ["/docs", "/swagger", "/redoc"])
+def test_a_viewer_has_the_policy_of_the_settings_and_its_nonce(
+    settled: StationProcess, page: str
+) -> None:
+    headers = httpx2.get(settled.url + page).headers
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    nonce = policy["script-src"].rsplit("'nonce-", 1)[1]
+    assert policy == {
+        "default-src": "'self' https://all.example.org",
+        "script-src": f"'self' https://scripts.example.org 'nonce-{nonce}",
+        "style-src": "'self' https://styles.example.org 'unsafe-inline'",
+        "img-src": "'self' https://images.example.org",
+        "font-src": "'self' data:",
+        "connect-src": "'self' https://api.example.org",
+        "object-src": "'none'",
+        "frame-ancestors": "'self'",
+        "base-uri": "'self'",
+        "form-action": "'self'",
+        "report-uri": "/violations",
+    }
+    assert headers["x-frame-options"] == "SAMEORIGIN"
+
+
+def test_a_page_of_our_own_has_no_inline_style(settled: StationProcess) -> None:
+    policy = httpx2.get(f"{settled.url}/docs/websocket").headers["content-security-policy"]
+    assert "style-src 'self' https://styles.example.org 'nonce-" in policy
+    assert "unsafe-inline" not in policy
+    assert "font-src" not in policy
+
+
+def test_an_answer_has_what_the_settings_leave_it(settled: StationProcess) -> None:
+    headers = httpx2.get(f"{settled.url}/health", headers={"X-Correlation-ID": "mine"}).headers
+    assert headers["x-frame-options"] == "SAMEORIGIN"
+    assert headers["content-security-policy"].endswith("; report-uri /violations")
+    assert not {"strict-transport-security", "x-correlation-id", "x-process-time"} & set(headers)
+    assert headers["x-request-id"]
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StationProcess]:
+    """A station whose operator changed what browsers are told."""
     environment = {
         "FRAME_OPTIONS": "SAMEORIGIN",
         "CSP_REPORT_URI": "/violations",
-        "CSP_SCRIPT_SRC": '["\'self\'", "https://cdn.example.org"]',
+        "CSP_DEFAULT_SRC": "'self',https://all.example.org",
+        "CSP_SCRIPT_SRC": '["\'self\'", "https://scripts.example.org"]',
+        "CSP_STYLE_SRC": "'self',https://styles.example.org",
+        "CSP_IMG_SRC": "'self',https://images.example.org",
+        "CSP_CONNECT_SRC": "'self',https://api.example.org",
+        "ENABLE_CORRELATION_ID": "false",
+        "ENABLE_TIMING_MIDDLEWARE": "false",
     }
     with running_station(tmp_path_factory.mktemp("csp"), environment=environment) as station:
-        headers = httpx2.get(f"{station.url}/health").headers
-        page = httpx2.get(f"{station.url}/docs").headers["content-security-policy"]
-    assert headers["x-frame-options"] == "SAMEORIGIN"
-    assert headers["content-security-policy"].endswith("; report-uri /violations")
-    assert "strict-transport-security" not in headers
-    assert "unsafe-eval" not in page
-    assert "script-src 'self' 'nonce-" in page
+        yield station
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/websocket", "/health"])
+def test_no_policy_is_sent_where_none_is_wanted(without_policy: str, path: str) -> None:
+    assert "content-security-policy" not in httpx2.get(without_policy + path).headers
+
+
+@pytest.fixture(scope="module")
+def without_policy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    environment = {"CSP_ENABLED": "false"}
+    with running_station(tmp_path_factory.mktemp("free"), environment=environment) as station:
+        yield station.url

@@ -8,18 +8,27 @@ Headers = list[tuple[bytes, bytes]]
 
 CSP = b"content-security-policy"
 NOTHING = "'none'"
+INLINE = "'unsafe-inline'"
 # Answers of the API are data: a browser that shows one loads, runs, submits and frames nothing.
 API_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 
-def page_policy(settings: BrowserSettings, *, nonce: str | None = None) -> str:
-    """Return the policy of an HTML page of ours; its inline scripts and styles carry the nonce."""
+def page_policy(
+    settings: BrowserSettings, *, nonce: str | None = None, viewer: bool = False
+) -> str:
+    """Return the policy of an HTML page of ours, as the settings have it; its scripts and styles
+    carry the nonce.
+
+    A viewer of other people's making sets ``style`` attributes, which no nonce covers (and beside
+    which ``'unsafe-inline'`` would not count), and brings a font inside its script.
+    """
     own = () if nonce is None else (f"'nonce-{nonce}'",)
     directives: list[tuple[str, Sequence[str]]] = [
         ("default-src", settings.csp_default_src),
         ("script-src", (*settings.csp_script_src, *own)),
-        ("style-src", (*settings.csp_style_src, *own)),
+        ("style-src", (*settings.csp_style_src, *((INLINE,) if viewer else own))),
         ("img-src", settings.csp_img_src),
+        *([("font-src", ("'self'", "data:"))] if viewer else ()),
         ("connect-src", settings.csp_connect_src),
         ("object-src", (NOTHING,)),
         ("frame-ancestors", (frame_ancestors(settings),)),

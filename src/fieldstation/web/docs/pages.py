@@ -1,12 +1,15 @@
-"""Renders the documentation pages and the policy under which browsers show them."""
+"""Renders the documentation pages, each under the policy of the settings."""
 
 import secrets
 from html import escape
 
 from starlette.responses import HTMLResponse
 
+from fieldstation.core.settings import BrowserSettings
 from fieldstation.web.docs.assets import address_of
+from fieldstation.web.security_headers import page_policy
 
+MODULES = {"redoc-start.js", "swagger-start.js"}
 LINKS = (
     ("Scalar", "/docs"),
     ("Swagger UI", "/swagger"),
@@ -17,44 +20,34 @@ LINKS = (
 )
 
 
-def policy(nonce: str) -> str:
-    """Return the Content-Security-Policy: everything from this station, scripts by file or nonce.
-
-    Inline styles are allowed: the viewers set `style` attributes, which no nonce covers.
-    """
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src 'self' 'nonce-{nonce}'",
-            "style-src 'self' 'unsafe-inline'",
-            "img-src 'self' data:",
-            "font-src 'self' data:",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
-
-
-def viewer(title: str, *, scripts: tuple[str, ...], styles: tuple[str, ...] = ()) -> HTMLResponse:
+def viewer(
+    title: str,
+    *,
+    browser: BrowserSettings,
+    scripts: tuple[str, ...],
+    styles: tuple[str, ...] = (),
+) -> HTMLResponse:
     """Return the page of one viewer; what it loads is named, and it starts itself."""
     nonce = secrets.token_urlsafe(16)
-    loaded = "\n".join(script_tag(name, nonce, module=name.startswith("redoc")) for name in scripts)
+    loaded = "\n".join(script_tag(name, nonce, module=name in MODULES) for name in scripts)
     body = (
         '<p id="loading">Loading the reference … it needs JavaScript; the document itself is at'
         ' <a href="/openapi.json">/openapi.json</a>.</p>\n<div id="reference"></div>'
     )
-    return page(title, f"{body}\n{loaded}", nonce=nonce, styles=styles)
+    return page(
+        title, f"{body}\n{loaded}", browser=browser, nonce=nonce, viewer=True, styles=styles
+    )
 
 
-def reading_page(title: str, content: str, *, script: str) -> HTMLResponse:
+def reading_page(
+    title: str, content: str, *, browser: BrowserSettings, script: str
+) -> HTMLResponse:
     """Return a page to read; its script is needed only to try things."""
     nonce = secrets.token_urlsafe(16)
     links = " · ".join(f'<a href="{address}">{name}</a>' for name, address in LINKS)
     tag = script_tag(script, nonce, module=False)
     body = f'<main class="reading"><nav>{links}</nav>\n{content}\n</main>\n{tag}'
-    return page(title, body, nonce=nonce)
+    return page(title, body, browser=browser, nonce=nonce)
 
 
 def script_tag(name: str, nonce: str, *, module: bool) -> str:
@@ -62,7 +55,15 @@ def script_tag(name: str, nonce: str, *, module: bool) -> str:
     return f'<script{kind} src="{address_of(name)}" nonce="{nonce}"></script>'
 
 
-def page(title: str, body: str, *, nonce: str, styles: tuple[str, ...] = ()) -> HTMLResponse:
+def page(
+    title: str,
+    body: str,
+    *,
+    browser: BrowserSettings,
+    nonce: str,
+    viewer: bool = False,
+    styles: tuple[str, ...] = (),
+) -> HTMLResponse:
     sheets = "\n".join(
         f'<link rel="stylesheet" href="{address_of(name)}">' for name in ("pages.css", *styles)
     )
@@ -81,5 +82,7 @@ def page(title: str, body: str, *, nonce: str, styles: tuple[str, ...] = ()) -> 
 </body>
 </html>
 """
-    headers = {"Content-Security-Policy": policy(nonce), "Cache-Control": "no-store"}
+    headers = {"Cache-Control": "no-store"}
+    if browser.csp_enabled:
+        headers["Content-Security-Policy"] = page_policy(browser, nonce=nonce, viewer=viewer)
     return HTMLResponse(content, headers=headers)

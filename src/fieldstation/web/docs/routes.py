@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from fieldstation.core.errors import NotFound
+from fieldstation.web.dependencies import TheSettings
 from fieldstation.web.docs.assets import Asset, load_assets, version
 from fieldstation.web.docs.pages import reading_page, viewer
 from fieldstation.web.docs.protocols import explain
@@ -38,33 +39,41 @@ def rendered(document: dict[str, Any]) -> Asset:
 
 
 @router.get("/docs")
-async def show_scalar() -> HTMLResponse:
+async def show_scalar(settings: TheSettings) -> HTMLResponse:
     """Show the API in Scalar."""
-    return viewer("Fieldstation API", scripts=("without-eval.js", "scalar.js", "scalar-start.js"))
+    return viewer(
+        "Fieldstation API",
+        browser=settings.browser,
+        scripts=("without-eval.js", "scalar.js", "scalar-start.js"),
+    )
 
 
 @router.get("/swagger")
-async def show_swagger_ui() -> HTMLResponse:
+async def show_swagger_ui(settings: TheSettings) -> HTMLResponse:
     """Show the API in Swagger UI."""
     return viewer(
         "Fieldstation API · Swagger UI",
+        browser=settings.browser,
         scripts=("swagger-ui.js", "swagger-start.js"),
         styles=("swagger-ui.css",),
     )
 
 
 @router.get("/redoc")
-async def show_redoc() -> HTMLResponse:
+async def show_redoc(settings: TheSettings) -> HTMLResponse:
     """Show the API in ReDoc."""
-    return viewer("Fieldstation API · ReDoc", scripts=("redoc-start.js",))
+    return viewer("Fieldstation API · ReDoc", browser=settings.browser, scripts=("redoc-start.js",))
 
 
 @router.get("/docs/websocket")
-async def show_protocols(request: Request) -> HTMLResponse:
+async def show_protocols(request: Request, settings: TheSettings) -> HTMLResponse:
     """Explain the WebSockets and MQTT."""
     documents: Documents = request.app.state.documents()
     return reading_page(
-        "Fieldstation: sockets and MQTT", documents.protocols, script="socket-try.js"
+        "Fieldstation: sockets and MQTT",
+        documents.protocols,
+        browser=settings.browser,
+        script="socket-try.js",
     )
 
 
