@@ -89,7 +89,7 @@ def render_documents(app: FastAPI, runtime: Runtime) -> docs.Documents:
     """Describe the API and the protocols before the station serves."""
     settings = runtime.settings
     http, mqtt = settings.http, settings.mqtt
-    document = describe_api(app, public_url=settings.station.public_url)
+    document = describe_api(app, routers=ROUTERS, settings=settings)
     protocols = assemble(
         CHANNELS,
         info=document["info"],

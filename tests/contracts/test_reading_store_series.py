@@ -152,6 +152,8 @@ async def test_refusals_are_paged_and_trimmed_per_device(store: ReadingStoreUnde
     page = await store.refusals("org", "device", limit=2)
     following = await store.refusals("org", "device", limit=9, before_id=page[-1].id)
     assert [*page, *following] == kept[::-1]
+    assert await store.count_refusals("org", "device") == 5
+    assert await store.count_refusals("foreign", "device") == 0
 
     assert await store.trim_refusals(keep_per_device=2) == 3
     assert await store.refusals("org", "device", limit=9) == [kept[4], kept[3]]

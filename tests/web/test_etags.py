@@ -62,6 +62,64 @@ def test_a_device_keeps_its_tag_while_it_only_reports(client: StationClient) -> 
     assert expect(stale, 412)["status"] == 412
 
 
+def member(client: StationClient) -> Made:
+    path, _ = user(client)
+    organization_id = client.get("/api/v1/users/me")["organizations"][0]["organization_id"]
+    members = f"/api/v1/organizations/{organization_id}/members"
+    return f"{members}/{path.rsplit('/', 1)[-1]}", {"role": "operator"}
+
+
+def test_a_member_s_role_changes_and_ends_only_as_it_was_seen(client: StationClient) -> None:
+    path, change = member(client)
+    changed = client.http.put(path, json=change)
+    tag = expect(changed, 200) and changed.headers["etag"]
+    promoted = client.http.put(path, json={"role": "admin"}, headers={"If-Match": tag})
+    expect(promoted, 200)
+    for method, body in (("PUT", change), ("DELETE", None)):
+        answer = client.http.request(method, path, json=body, headers={"If-Match": tag})
+        assert expect(answer, 412)["error"] == "precondition_failed"
+    expect(client.http.delete(path, headers={"If-Match": promoted.headers["etag"]}), 204)
+
+
+def test_the_own_profile_changes_only_as_it_was_seen(client: StationClient) -> None:
+    tag = client.http.get("/api/v1/users/me").headers["etag"]
+    assert client.http.get("/api/v1/auth/me").headers["etag"] == tag
+    changed = client.http.patch(
+        "/api/v1/users/me", json={"full_name": "Ada"}, headers={"If-Match": tag}
+    )
+    expect(changed, 200)
+    assert client.http.get("/api/v1/users/me").headers["etag"] == changed.headers["etag"] != tag
+    stale = client.http.patch(
+        "/api/v1/users/me", json={"full_name": "Bob"}, headers={"If-Match": tag}
+    )
+    expect(stale, 412)
+
+
+@pytest.mark.parametrize("kind", ["device", "personal"])
+def test_a_key_ends_only_by_its_own_tag(client: StationClient, kind: str) -> None:
+    form: dict[str, object] = {"name": "one", "expires_at": "2037-01-01T01:00:00+01:00"}
+    path = "/api/v1/auth/api-keys"
+    if kind == "device":
+        path = f"/api/v1/devices/{client.register_device().id}/keys"
+    else:
+        form["scopes"] = ["devices:read"]
+    made = client.http.post(path, json=form)
+    key = f"{path}/{expect(made, 201)['id']}"
+    expect(client.http.delete(key, headers={"If-Match": '"another"'}), 412)
+    expect(client.http.delete(key, headers={"If-Match": made.headers["etag"]}), 204)
+
+
+@pytest.mark.parametrize("make", [device, user, organization])
+def test_what_was_just_made_has_its_tag_already(
+    client: StationClient, make: Callable[[StationClient], Made]
+) -> None:
+    made: list[httpx2.Response] = []
+    client.http.event_hooks["response"].append(made.append)
+    path, _ = make(client)
+    tag = made[-1].headers["etag"]
+    assert client.http.get(path).headers["etag"] == tag
+
+
 def test_a_change_without_if_match_needs_no_tag(client: StationClient) -> None:
     path, change = device(client)
     expect(client.http.put(path, json=change), 200)

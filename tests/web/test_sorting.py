@@ -1,5 +1,6 @@
 """A list comes in the order that was asked for, page by page, whatever is inserted meanwhile."""
 
+from collections.abc import Callable
 from itertools import product
 
 import pytest
@@ -17,12 +18,14 @@ def forest(client: StationClient) -> StationClient:
     return client
 
 
-def pages(client: StationClient, sort: str, *, limit: int = 2) -> list[dict[str, str]]:
+def pages(
+    client: StationClient, sort: str, *, path: str = "/api/v1/devices", limit: int = 2
+) -> list[dict[str, str]]:
     """Walk through all pages."""
     found: list[dict[str, str]] = []
     query: dict[str, str | int] = {"sort": sort, "limit": limit}
     while True:
-        page = expect(client.http.get("/api/v1/devices", params=query), 200)
+        page = expect(client.http.get(path, params=query), 200)
         found += page["items"]
         if page["next_cursor"] is None:
             return found
@@ -80,3 +83,64 @@ def test_a_cursor_of_another_order_is_foreign(forest: StationClient) -> None:
 def test_the_total_comes_only_when_asked_for(forest: StationClient) -> None:
     assert forest.get("/api/v1/devices", limit=1)["total"] is None
     assert forest.get("/api/v1/devices", limit=1, include_total=True)["total"] == 6
+
+
+def organizations(client: StationClient) -> str:
+    for name in NAMES:
+        expect(client.http.post("/api/v1/organizations", json={"name": f"{name} {name}"}), 201)
+    return "/api/v1/organizations"
+
+
+def users(client: StationClient) -> str:
+    for name in NAMES:
+        form = {"email": f"{name}-{client.email}", "role": "viewer"}
+        expect(client.http.post("/api/v1/users", json=form), 201)
+    return "/api/v1/users"
+
+
+def members(client: StationClient) -> str:
+    users(client)
+    me = client.get("/api/v1/users/me")
+    return f"/api/v1/organizations/{me['organizations'][0]['organization_id']}/members"
+
+
+def personal_keys(client: StationClient) -> str:
+    for name in reversed(NAMES):
+        form = {"name": name, "scopes": ["devices:read"]}
+        expect(client.http.post("/api/v1/auth/api-keys", json=form), 201)
+    return "/api/v1/auth/api-keys"
+
+
+def device_keys(client: StationClient) -> str:
+    path = f"/api/v1/devices/{client.register_device().id}/keys"
+    for name in reversed(NAMES):
+        expect(client.http.post(path, json={"name": name}), 201)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "fields"),
+    [
+        (organizations, ("created_at", "updated_at", "name", "slug")),
+        (users, ("created_at", "updated_at", "email")),
+        (members, ("created_at", "email")),
+        (personal_keys, ("created_at", "name")),
+        (device_keys, ("created_at", "name")),
+    ],
+)
+def test_every_list_is_sorted_counted_and_cut_into_pages(
+    client: StationClient, make: Callable[[StationClient], str], fields: tuple[str, ...]
+) -> None:
+    path = make(client)
+    everything = client.get(path, include_total=True)
+    assert everything["total"] == len(everything["items"]) >= 3
+    for field, sign in product(fields, ("", "-")):
+        found = pages(client, f"{sign}{field}", path=path)
+        assert len(found) == everything["total"]
+        keys = [item[field] for item in found]
+        assert keys == sorted(keys, reverse=sign == "-"), (field, sign)
+    assert [item["created_at"] for item in everything["items"]] == sorted(
+        item["created_at"] for item in everything["items"]
+    )
+    assert client.get(path, status=422, sort="colour")["error"] == "invalid_sort"
+    assert client.get(path, status=422, cursor="WzFd")["error"] == "invalid_cursor"

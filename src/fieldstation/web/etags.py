@@ -12,6 +12,7 @@ from fieldstation.core.errors import PreconditionFailed
 IGNORED = "etag_ignores"
 """Class variable of a model: the fields that change without anybody changing the object."""
 TAG_CHARACTERS = 32
+TAG = f'"[0-9a-f]{{{TAG_CHARACTERS}}}"'
 IF_MATCH_CHARACTERS_MAX = 2_000
 
 Shown = TypeVar("Shown", bound=BaseModel)
@@ -44,6 +45,7 @@ async def expected(
             max_length=IF_MATCH_CHARACTERS_MAX,
             description="The `ETag` that was read; 412 when the object changed since.",
             examples=['"5f2c0a9d1e7b4c3f8a6d2e1b0c9f8e7d"'],
+            json_schema_extra={"pattern": rf"^(\*|{TAG}(, {TAG})*)$"},
         ),
     ] = None,
 ) -> Expected:

@@ -99,16 +99,14 @@ class Idempotency:
             await self.execute(digest, body, scope, receive, send)
             return
         if first.body_digest != body_digest:
-            raise Conflict(
-                "This Idempotency-Key came with another body before; use a new key.",
-                code="idempotency_key_reused",
-            )
+            raise reused_key()
         await replay(await self.outcome(digest, first))(scope, receive, send)
 
     async def caller(self, scope: Scope) -> bytes:
         """Name whose key it is: a user or device in the organization they name, or an address."""
         headers: Mapping[bytes, bytes] = dict(scope["headers"][::-1])
-        organization = headers.get(b"x-organization", b"")
+        named = headers.get(b"x-organization")
+        organization = b"" if named is None else b"=" + named
         known = await self.recognise.caller(headers)
         who = address_of(scope) if known is None else f"{known.kind} {known.id}"
         return who.encode() + b"\0" + organization
@@ -163,11 +161,7 @@ class Idempotency:
                 return found
             await asyncio.sleep(LOOK_INTERVAL_S)
             found = await self.keys.look(digest)
-        raise Conflict(
-            "The first request with this key has not ended, or nobody knows how; "
-            "look whether its object is there.",
-            code="idempotency_unfinished",
-        )
+        raise unfinished()
 
 
 class Result:
@@ -213,11 +207,30 @@ def without_secrets(body: bytes) -> bytes | None:
     return msgspec.json.encode(content)
 
 
+def reused_key() -> Conflict:
+    return Conflict(
+        "This Idempotency-Key came with another body before; use a new key.",
+        code="idempotency_key_reused",
+    )
+
+
+def unfinished() -> Conflict:
+    return Conflict(
+        "The first request with this key has not ended, or nobody knows how; "
+        "look whether its object is there.",
+        code="idempotency_unfinished",
+    )
+
+
+def result_too_large() -> Conflict:
+    return Conflict(
+        "The first request was done, but its answer was too large to keep; read the object.",
+        code="idempotency_result_too_large",
+    )
+
+
 def replay(first: First) -> Response:
     if first.body is None or first.status is None:
-        raise Conflict(
-            "The first request was done, but its answer was too large to keep; read the object.",
-            code="idempotency_result_too_large",
-        )
+        raise result_too_large()
     headers: dict[str, Any] = {REPLAYED: "true"}
     return Response(first.body, first.status, headers=headers, media_type="application/json")

@@ -1,9 +1,9 @@
 """Forms of values that many routes take: times in every form, texts without NUL."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from fieldstation.core.clock import parse_text_time, parse_time, us_to_instant
 
@@ -24,7 +24,26 @@ def read_instant(given: object) -> object:
 
 
 def as_utc(instant: datetime) -> datetime:
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    """Return the same instant in UTC. Raises ``ValueError`` beyond the calendar."""
+    if instant.tzinfo is None:
+        return instant.replace(tzinfo=UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("in UTC this lies beyond the years 1 to 9999") from error
 
 
-Instant = Annotated[datetime, BeforeValidator(read_instant), AfterValidator(as_utc)]
+INSTANT_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "format": "date-time"},
+        {"type": "number", "minimum": 0, "maximum": 4_102_444_800_000_000_000},
+    ]
+}
+"""How an instant is written; a number says by its magnitude what it counts, here up to 2100."""
+
+Instant = Annotated[
+    datetime,
+    BeforeValidator(read_instant),
+    AfterValidator(as_utc),
+    WithJsonSchema(INSTANT_SCHEMA),
+]

@@ -13,6 +13,7 @@ from fieldstation.core.errors import Invalid
 from fieldstation.core.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
 
 CURSOR_CHARACTERS_MAX = 2_000
+CURSOR_PATTERN = "^[A-Za-z0-9_-]+$"
 
 T = TypeVar("T")
 
@@ -43,6 +44,7 @@ async def page_request(
             max_length=CURSOR_CHARACTERS_MAX,
             description="`next_cursor` of the page before.",
             examples=["WyIwMTk4YzBkZSJd"],
+            json_schema_extra={"pattern": CURSOR_PATTERN},
         ),
     ] = None,
     include_total: Annotated[

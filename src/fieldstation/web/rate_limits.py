@@ -73,6 +73,12 @@ def limited(rate: str, *, by_address: bool = False) -> Callable[[Endpoint], Endp
     return declare
 
 
+def declared_limit(route: APIRoute) -> OwnLimit | None:
+    """Return the limit that a route has for itself."""
+    found = getattr(route.endpoint, DECLARED, None)
+    return found if isinstance(found, OwnLimit) else None
+
+
 class RouteLimits:
     """The declared limits of all routes, by method and path."""
 
@@ -85,8 +91,8 @@ class RouteLimits:
                     self._add(route, prefix)
 
     def _add(self, route: APIRoute, prefix: str) -> None:
-        own = getattr(route.endpoint, DECLARED, None)
-        if not isinstance(own, OwnLimit):
+        own = declared_limit(route)
+        if own is None:
             return
         path = prefix + route.path
         for method in route.methods or ():

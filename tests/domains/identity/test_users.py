@@ -179,6 +179,7 @@ async def test_admin_changes_all_of_a_managed_account(station: Station, ada: Per
     for sent, code in (
         ({"email": ada.email}, "email_taken"),
         ({"username": "ADA"}, "username_taken"),
+        ({"email": ada.email, "is_active": False}, "email_taken"),
     ):
         refusal(await ada.client.patch(path, json=sent), 409, code)
     for name in ("email", "role", "is_active", "password"):

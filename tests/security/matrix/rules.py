@@ -27,7 +27,7 @@ Spent = Literal["", "device_id", "key_id", "own_key_id", "user_id", "organizatio
 class Rule:
     """What a route expects; ``spends`` names what a request uses up.
 
-    ``scope`` is what a refusal names, and what the OpenAPI document says if that is nothing else.
+    ``scope`` is what a refusal names; ``documented`` stands beside it in the OpenAPI document.
     """
 
     who: Who

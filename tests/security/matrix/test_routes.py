@@ -52,7 +52,7 @@ def test_the_document_asks_for_the_scopes_that_refusals_name(world: World) -> No
     expected: dict[str, list[str] | None] = {}
     for route in documented:
         rule = ROUTES[route]
-        scopes = [rule.documented or rule.scope] if rule.documented or rule.scope else []
+        scopes = [name for name in (rule.scope, rule.documented) if name]
         if rule.devices and "device" not in scopes:
             scopes.append("device")
         expected[route] = None if rule.who == "anybody" else scopes

@@ -8,7 +8,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Select,
-    String,
     and_,
     bindparam,
     cast,
@@ -21,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
 from fieldstation.core.clock import instant_to_us
-from fieldstation.db.keyset import behind
+from fieldstation.db.keyset import SortField, by_instant, by_text, sorted_behind
 from fieldstation.db.statements import rows_changed
 from fieldstation.domains.devices.models import Device, DeviceTag
 from fieldstation.domains.devices.schemas import (
@@ -30,33 +29,17 @@ from fieldstation.domains.devices.schemas import (
     DeviceStatus,
 )
 from fieldstation.domains.identity.schemas import TenantScope
+from fieldstation.web.sorting import Order
 
 US_PER_S = 1_000_000
 LIKE_ESCAPES = str.maketrans({"%": r"\%", "_": r"\_", "\\": r"\\"})
 
-SORT_COLUMNS: dict[str, ColumnElement[Any]] = {
-    "created_at": cast(Device.created_at, BigInteger),
-    "updated_at": cast(Device.updated_at, BigInteger),
-    "name": cast(Device.name, String),
-    "device_type": cast(Device.device_type, String),
+SORTABLE: Mapping[str, SortField[Device]] = {
+    "created_at": by_instant(Device.created_at, lambda device: device.created_at),
+    "updated_at": by_instant(Device.updated_at, lambda device: device.updated_at),
+    "name": by_text(Device.name, lambda device: device.name),
+    "device_type": by_text(Device.device_type, lambda device: str(device.device_type)),
 }
-"""Instants as the microseconds that they are stored as."""
-SORT_TYPES: dict[str, type] = {
-    "created_at": int,
-    "updated_at": int,
-    "name": str,
-    "device_type": str,
-}
-
-
-def sort_values(device: Device) -> dict[str, Any]:
-    """Return what a device sorts by, in the types of the columns above."""
-    return {
-        "created_at": instant_to_us(device.created_at),
-        "updated_at": instant_to_us(device.updated_at),
-        "name": device.name,
-        "device_type": str(device.device_type),
-    }
 
 
 def visible(scope: TenantScope) -> ColumnElement[bool]:
@@ -112,14 +95,18 @@ async def list_devices(
     scope: TenantScope,
     *,
     wanted: DeviceFilter,
-    fields: Sequence[tuple[str, bool]],
+    order: Order[Device],
     after: Sequence[Any] | None,
     limit: int,
 ) -> Sequence[Device]:
-    """Return devices ordered by fields (True: descending), strictly behind a sort key."""
-    columns = [(SORT_COLUMNS[name], descending) for name, descending in fields]
-    columns.append((cast(Device.id, String), fields[-1][1]))
-    statement = behind(narrow(select(Device).where(visible(scope)), wanted), columns, after)
+    """Return devices in an order, strictly behind a sort key."""
+    statement = sorted_behind(
+        narrow(select(Device).where(visible(scope)), wanted),
+        order.fields,
+        after,
+        sortable=order.sortable,
+        row_id=Device.id,
+    )
     rows = await session.scalars(statement.limit(limit).options(selectinload(Device.tag_rows)))
     return rows.all()
 

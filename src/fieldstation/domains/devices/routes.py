@@ -33,7 +33,7 @@ from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.etags import IfMatch, Tagged
 from fieldstation.web.instants import NO_NUL, Instant
 from fieldstation.web.pagination import Listed, Page
-from fieldstation.web.sorting import SORT_CHARACTERS_MAX
+from fieldstation.web.sorting import sort_query
 
 router = APIRouter(prefix="/devices", tags=["Devices"])
 HeartbeatForm = Annotated[HeartbeatBody, Body(default_factory=HeartbeatBody)]
@@ -66,12 +66,7 @@ async def list_devices(
         Query(description="Not heard from since then.", examples=["2026-05-01T00:00:00Z"]),
     ] = None,
     sort: Annotated[
-        str | None,
-        Query(
-            max_length=SORT_CHARACTERS_MAX,
-            description="By `created_at`, `updated_at`, `name`, `device_type`; `-` descends.",
-            examples=["device_type,-created_at"],
-        ),
+        str | None, sort_query("created_at", "updated_at", "name", "device_type")
     ] = None,
 ) -> Listed[DeviceRead]:
     """List devices, newest first unless `sort` says otherwise."""
@@ -89,10 +84,17 @@ async def list_devices(
     responses=refuses(errors.quota_exceeded("devices", limit=25, used=25)),
 )
 async def register_device(
-    form: DeviceCreate, caller: DeviceWriter, db: Db, clock: TheClock, quota: TheQuota
+    *,
+    form: DeviceCreate,
+    caller: DeviceWriter,
+    db: Db,
+    clock: TheClock,
+    quota: TheQuota,
+    tagged: Tagged,
 ) -> DeviceRegistration:
     """Register a device; its first key is in the answer and is not shown again."""
-    return await service.register_device(db, caller, form, quota=quota, now=clock.now())
+    now = clock.now()
+    return tagged(await service.register_device(db, caller, form, quota=quota, now=now))
 
 
 @router.get("/{device_id}", summary="Read a device")
@@ -152,9 +154,16 @@ async def delete_device(
 
 
 @router.get("/{device_id}/keys", summary="List a device's keys")
-async def list_keys(device_id: str, caller: DeviceViewer, db: ReadDb) -> Listed[KeyRead]:
-    """List the live keys of a device; there are at most 25, on one page."""
-    return Listed(items=await service.list_keys(db, caller.scope, device_id))
+async def list_keys(
+    *,
+    device_id: str,
+    caller: DeviceViewer,
+    db: ReadDb,
+    page: Page,
+    sort: Annotated[str | None, sort_query("created_at", "name")] = None,
+) -> Listed[KeyRead]:
+    """List the live keys of a device, at most 25, oldest first unless `sort` says otherwise."""
+    return await service.list_keys(db, caller.scope, device_id, page=page, sort=sort)
 
 
 @router.post(
@@ -164,18 +173,30 @@ async def list_keys(device_id: str, caller: DeviceViewer, db: ReadDb) -> Listed[
     responses=refuses(errors.too_many("keys", limit=KEYS_PER_SUBJECT_MAX)),
 )
 async def add_key(
-    device_id: str, form: KeyCreate, caller: DeviceWriter, db: Db, clock: TheClock
+    *,
+    device_id: str,
+    form: KeyCreate,
+    caller: DeviceWriter,
+    db: Db,
+    clock: TheClock,
+    tagged: Tagged,
 ) -> KeyIssued:
     """Issue a further key, so that a device can change over before the old one is revoked."""
-    return await service.add_key(db, caller, device_id, form, now=clock.now())
+    return tagged(await service.add_key(db, caller, device_id, form, now=clock.now()))
 
 
 @router.delete("/{device_id}/keys/{key_id}", status_code=204, summary="Revoke a key")
 async def revoke_key(
-    device_id: str, key_id: str, caller: DeviceWriter, db: Db, clock: TheClock
+    *,
+    device_id: str,
+    key_id: str,
+    caller: DeviceWriter,
+    db: Db,
+    clock: TheClock,
+    match: IfMatch,
 ) -> None:
     """Revoke a key; it dies within a second, open connections included."""
-    await service.revoke_key(db, caller, device_id, key_id, now=clock.now())
+    await service.revoke_key(db, caller, device_id, key_id, now=clock.now(), match=match)
 
 
 @router.post("/{device_id}/heartbeat", summary="Send a heartbeat")

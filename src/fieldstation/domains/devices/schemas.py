@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.json_schema import SkipJsonSchema
 
 from fieldstation.web.docs.examples import examples
 from fieldstation.web.instants import NO_NUL, Instant
@@ -21,6 +22,8 @@ ORGANIZATION_ID = "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a02"
 GREENHOUSE = {"label": "Greenhouse 2", "latitude": 52.52, "longitude": 13.405}
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,49}$")]
+Tags = Annotated[list[Tag], Field(max_length=50)]
+HeartbeatInterval = Annotated[int, Field(ge=1, le=86_400)]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
 
@@ -106,9 +109,7 @@ class DeviceCreate(BaseModel):
     location: Location | None = Field(
         default=None, description="Where it stands.", examples=[GREENHOUSE]
     )
-    tags: list[Tag] = Field(
-        default_factory=list, max_length=50, description="For filters.", examples=[["greenhouse"]]
-    )
+    tags: Tags = Field(default_factory=list, description="For filters.", examples=[["greenhouse"]])
     properties: dict[str, Any] = Field(
         default_factory=dict,
         description=f"Anything else, at most {PROPERTIES_BYTES_MAX} bytes as JSON.",
@@ -117,10 +118,8 @@ class DeviceCreate(BaseModel):
     firmware_version: str | None = Field(
         default=None, max_length=50, description="What runs on it.", examples=["1.4.0"]
     )
-    heartbeat_interval_s: int = Field(
+    heartbeat_interval_s: HeartbeatInterval = Field(
         default=HEARTBEAT_INTERVAL_S_DEFAULT,
-        ge=1,
-        le=86_400,
         description="How often it reports; after three missed ones it counts as offline.",
         examples=[30],
     )
@@ -138,8 +137,10 @@ class DeviceUpdate(BaseModel):
         ),
     )
 
-    name: Name | None = Field(default=None, description="For people.", examples=["Greenhouse 3"])
-    device_type: DeviceType | None = Field(
+    name: Name | SkipJsonSchema[None] = Field(
+        default=None, description="For people.", examples=["Greenhouse 3"]
+    )
+    device_type: DeviceType | SkipJsonSchema[None] = Field(
         default=None, description="What kind of thing it is.", examples=["esp32"]
     )
     description: str | None = Field(
@@ -148,17 +149,17 @@ class DeviceUpdate(BaseModel):
     location: Location | None = Field(
         default=None, description="Where it stands.", examples=[GREENHOUSE]
     )
-    tags: list[Tag] | None = Field(
-        default=None, max_length=50, description="Replaces all tags.", examples=[["greenhouse"]]
+    tags: Tags | SkipJsonSchema[None] = Field(
+        default=None, description="Replaces all tags.", examples=[["greenhouse"]]
     )
-    properties: dict[str, Any] | None = Field(
+    properties: dict[str, Any] | SkipJsonSchema[None] = Field(
         default=None, description="Replaces all properties.", examples=[{"board": "devkit-c"}]
     )
     firmware_version: str | None = Field(
         default=None, max_length=50, description="What runs on it.", examples=["1.4.1"]
     )
-    heartbeat_interval_s: int | None = Field(
-        default=None, ge=1, le=86_400, description="How often it reports.", examples=[60]
+    heartbeat_interval_s: HeartbeatInterval | SkipJsonSchema[None] = Field(
+        default=None, description="How often it reports.", examples=[60]
     )
 
 
@@ -205,8 +206,8 @@ class DeviceRead(BaseModel):
 class DeviceRegistration(DeviceRead):
     """A new device with its first key, which is shown only now."""
 
-    api_key: str = Field(
-        description="Keep it: it is not shown again.",
+    api_key: str | None = Field(
+        description="Keep it, it is not shown again: null in a repeated answer.",
         examples=["fsd_8yXw3mJv2bqf0C7o1rS4tUuVwXyZ0123456789abcde"],
     )
 
@@ -233,6 +234,7 @@ class KeyRead(BaseModel):
     """A device key, without its secret."""
 
     model_config = ConfigDict(from_attributes=True)
+    etag_ignores: ClassVar[frozenset[str]] = frozenset({"last_used_at", "api_key"})
 
     id: str = Field(
         description="Names the key when it is revoked.",
@@ -252,8 +254,8 @@ class KeyRead(BaseModel):
 class KeyIssued(KeyRead):
     """A new key with its secret, which is shown only now."""
 
-    api_key: str = Field(
-        description="Keep it: it is not shown again.",
+    api_key: str | None = Field(
+        description="Keep it, it is not shown again: null in a repeated answer.",
         examples=["fsd_8yXw3mJv2bqf0C7o1rS4tUuVwXyZ0123456789abcde"],
     )
 

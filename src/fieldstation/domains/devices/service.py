@@ -33,7 +33,7 @@ from fieldstation.domains.identity.ports import Quota
 from fieldstation.domains.identity.schemas import Caller, TenantScope
 from fieldstation.domains.identity.service import keys
 from fieldstation.web.etags import ANY, Expected
-from fieldstation.web.pagination import PageRequest, cut_page
+from fieldstation.web.pagination import Listed, PageRequest, cut_page
 from fieldstation.web.sorting import parse_sort
 
 PURGE_TOPIC = "telemetry.delete_device"
@@ -130,18 +130,16 @@ async def list_devices(
 
     Raises ``Invalid`` for a foreign cursor or order.
     """
-    order = parse_sort(sort, allowed=queries.SORT_TYPES, default="-created_at")
+    order = parse_sort(sort, sortable=queries.SORTABLE, default="-created_at")
     rows = await queries.list_devices(
         session,
         scope,
         wanted=wanted,
-        fields=order.fields,
-        after=order.after(page, queries.SORT_TYPES),
+        order=order,
+        after=order.after(page),
         limit=page.limit + 1,
     )
-    kept, next_cursor = cut_page(
-        rows, page, lambda row: order.key(queries.sort_values(row), row.id)
-    )
+    kept, next_cursor = cut_page(rows, page, lambda row: order.key(row, row.id))
     total = None
     if page.include_total:
         total = await queries.count_devices(session, scope, wanted=wanted)
@@ -301,17 +299,39 @@ async def bind_certificate(
     )
 
 
-async def list_keys(session: Session, scope: TenantScope, device_id: str) -> list[KeyRead]:
-    """Return a device's live keys, without their secrets. Raises ``NotFound``."""
+async def list_keys(
+    session: Session,
+    scope: TenantScope,
+    device_id: str,
+    *,
+    page: PageRequest,
+    sort: str | None = None,
+) -> Listed[KeyRead]:
+    """Return a page of a device's live keys, without their secrets.
+
+    Raises ``NotFound``, ``Invalid`` for a foreign cursor or order.
+    """
     await require_device(session, scope, device_id)
-    rows = await keys.list_keys(session, scope.organization_id, subject_id=device_id)
-    return [KeyRead.model_validate(row) for row in rows]
+    found = await keys.page_of_keys(
+        session, scope.organization_id, subject_id=device_id, page=page, sort=sort
+    )
+    items = [KeyRead.model_validate(key) for key in found.items]
+    return Listed(items=items, next_cursor=found.next_cursor, total=found.total)
 
 
 async def revoke_key(
-    session: Session, caller: Caller, device_id: str, key_id: str, *, now: datetime
+    session: Session,
+    caller: Caller,
+    device_id: str,
+    key_id: str,
+    *,
+    now: datetime,
+    match: Expected = ANY,
 ) -> None:
-    """End one key of a device, open connections included. Raises ``NotFound``."""
+    """End one key of a device, open connections included.
+
+    Raises ``NotFound``, ``PreconditionFailed``.
+    """
     await require_device(session, caller.scope, device_id)
     await keys.revoke_key(
         session,
@@ -320,6 +340,7 @@ async def revoke_key(
         key_id=key_id,
         actor=caller.actor,
         now=now,
+        demand=lambda key: match.demand(KeyRead.model_validate(key)),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Query, Security
+from fastapi import Depends, Header, Query, Security
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, cookie_parser
@@ -36,6 +36,7 @@ __all__ = [
     "AnyCaller",
     "Authenticator",
     "Caller",
+    "Organization",
     "OwnSession",
     "Peer",
     "Principal",
@@ -60,6 +61,15 @@ __all__ = [
 SESSION_COOKIE = "session"
 REFRESH_COOKIE = "session_refresh"
 ORGANIZATION_HEADER = "x-organization"
+Organization = Annotated[
+    str | None,
+    Header(
+        alias="X-Organization",
+        description="Id or slug of the organization to act in; default: the caller's first.",
+        examples=["harbour-weather"],
+        json_schema_extra={"pattern": "^[a-z0-9-]{1,63}$"},
+    ),
+]
 READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 bearer = HTTPBearer(
@@ -112,17 +122,17 @@ def require(*scopes: str) -> Callable[..., Awaitable[Caller]]:
         authenticator: TheAuthenticator,
         settings: TheSettings,
         _documented: Annotated[object, Security(bearer, scopes=list(scopes))],
+        organization: Organization = None,
     ) -> Caller:
         principal = await principal_from_connection(connection, authenticator, settings)
-        named = connection.headers.get(ORGANIZATION_HEADER)
-        found = caller_of(principal, organization=named, peer=peer_of(connection))
+        found = caller_of(principal, organization=organization, peer=peer_of(connection))
         check_scopes(found, scopes)
         return found
 
     return caller
 
 
-def require_in_path(scope: str) -> Callable[..., Awaitable[Caller]]:
+def require_in_path(*scopes: str) -> Callable[..., Awaitable[Caller]]:
     """Do the same for routes whose path names the organization; X-Organization is not looked at."""
 
     async def caller(
@@ -130,13 +140,13 @@ def require_in_path(scope: str) -> Callable[..., Awaitable[Caller]]:
         connection: HTTPConnection,
         authenticator: TheAuthenticator,
         settings: TheSettings,
-        _documented: Annotated[object, Security(bearer, scopes=[scope])],
+        _documented: Annotated[object, Security(bearer, scopes=list(scopes))],
     ) -> Caller:
         principal = await principal_from_connection(connection, authenticator, settings)
         if all(standing.organization_id != organization_id for standing in principal.standings):
             raise errors.no_such_organization()
         found = caller_of(principal, organization=organization_id, peer=peer_of(connection))
-        check_scopes(found, (scope,))
+        check_scopes(found, scopes)
         return found
 
     return caller

@@ -1,8 +1,8 @@
 """Who may send and read readings."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import Depends, Security
+from fastapi import Depends, Header, Security
 from starlette.requests import Request
 
 from fieldstation.core.errors import Forbidden, NotFound
@@ -10,6 +10,7 @@ from fieldstation.domains.devices import service as devices
 from fieldstation.domains.identity.access import (
     ORGANIZATION_HEADER,
     Caller,
+    Organization,
     bearer,
     caller_from_headers,
     peer_of,
@@ -25,9 +26,14 @@ async def documented_sender(
     device_id: str,
     form: ReadingsCreate | list[ReadingCreate] | ReadingCreate,
     _documented: Annotated[object, Security(bearer, scopes=[WRITE_SCOPE, "device"])],
+    organization: Organization = None,
+    content_encoding: Annotated[
+        Literal["identity", "gzip", "deflate", "zstd"] | None,
+        Header(description="How the body is compressed.", examples=["gzip"]),
+    ] = None,
 ) -> None:
     """Describe what the hot route reads by itself; it is never called."""
-    del device_id, form
+    del device_id, form, organization, content_encoding
 
 
 async def sender_of(request: Request, device_id: str) -> str:

@@ -10,14 +10,14 @@ from fieldstation.core.errors import Invalid
 from fieldstation.domains.telemetry.ports import Bucket, SeriesRow
 from fieldstation.domains.telemetry.schemas import Aggregate, Fill
 
-INTERVAL = re.compile(r"([1-9][0-9]{0,5})(s|m|h|d|w)\Z")
+INTERVAL = re.compile(r"([1-9][0-9]{0,5})(s|m|h|d|w)")
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 BUCKETS_MAX = 100_000
 
 
 def parse_interval(text: str) -> int:
     """Return an interval such as ``5m`` in microseconds. Raises ``Invalid``."""
-    match = INTERVAL.match(text)
+    match = INTERVAL.fullmatch(text)
     if match is None:
         raise invalid("interval", "use a number and s, m, h, d or w, such as 5m")
     return int(match[1]) * SECONDS[match[2]] * 1_000_000

@@ -8,17 +8,20 @@ from starlette.requests import HTTPConnection, Request
 
 from fieldstation.core.limits import PAGE_ITEMS_DEFAULT
 from fieldstation.domains.telemetry import service
-from fieldstation.domains.telemetry.bucketing import invalid
+from fieldstation.domains.telemetry.bucketing import INTERVAL, invalid
 from fieldstation.domains.telemetry.last_values import LastValues
 from fieldstation.domains.telemetry.ports import Order, ReadingStore
-from fieldstation.domains.telemetry.schemas import DEVICE_ID, Fill, SortOrder
+from fieldstation.domains.telemetry.schemas import DEVICE_ID, Aggregate, Fill, SortOrder
 from fieldstation.domains.telemetry.service import (
     BucketRequest,
     ReadingFilter,
     ReadingPage,
 )
 from fieldstation.web.dependencies import TheClock
-from fieldstation.web.instants import NO_NUL
+from fieldstation.web.instants import INSTANT_SCHEMA, NO_NUL
+from fieldstation.web.pagination import CURSOR_PATTERN
+
+AGGREGATES = "|".join(Aggregate)
 
 Name = Annotated[str, StringConstraints(pattern=NO_NUL, max_length=100)]
 Names = Annotated[list[Name] | None, Query(max_length=100)]
@@ -28,6 +31,7 @@ Instant = Annotated[
         max_length=40,
         description="RFC 3339, or epoch s, ms, µs, ns by magnitude.",
         examples=["2026-05-01T00:00:00Z"],
+        json_schema_extra=INSTANT_SCHEMA,
     ),
 ]
 Devices = Annotated[
@@ -149,7 +153,8 @@ async def reading_page(
         Query(
             max_length=200,
             description="`next_cursor` of the page before.",
-            examples=["2a-642f1c8a3c1c0"],
+            examples=["WzE3Nzc2MzY4MDAwMDAwMDAsNDJd"],
+            json_schema_extra={"pattern": CURSOR_PATTERN},
         ),
     ] = None,
 ) -> ReadingPage:
@@ -169,6 +174,7 @@ async def bucket_request(
             max_length=10,
             description="Answer with buckets: `30s`, `5m`, `1h`, `1d`, `1w`.",
             examples=["1h"],
+            json_schema_extra={"pattern": f"^{INTERVAL.pattern}$"},
         ),
     ] = None,
     aggregate: Annotated[
@@ -176,6 +182,7 @@ async def bucket_request(
         Query(
             max_length=100,
             description="Of avg, min, max, sum, count, first, last, stddev; with commas.",
+            json_schema_extra={"pattern": f"^({AGGREGATES})(,({AGGREGATES}))*$"},
         ),
     ] = "avg",
     fill: Annotated[Fill, Query(description="What empty buckets hold.")] = Fill.NONE,

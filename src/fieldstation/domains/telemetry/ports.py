@@ -365,6 +365,10 @@ class ReadingStore(ExchangeStore, Protocol):
         """Return a device's refusals, newest first."""
         ...
 
+    async def count_refusals(self, organization_id: str, device_id: str) -> int:
+        """Return how many refusals of a device are kept."""
+        ...
+
     async def trim_refusals(self, *, keep_per_device: int) -> int:
         """Delete all but the newest refusals of each device; return how many went."""
         ...

@@ -25,6 +25,7 @@ from fieldstation.domains.telemetry.payloads import (
 )
 from fieldstation.domains.telemetry.rendering import encode
 from fieldstation.domains.telemetry.schemas import (
+    BucketList,
     IntakeResult,
     LatestReadings,
     ReadingList,
@@ -55,6 +56,7 @@ router = APIRouter(tags=["Telemetry"])
     response_model=IntakeResult,
     summary="Send readings",
     dependencies=[Depends(documented_sender)],
+    openapi_extra={"requestBody": {"content": {"application/cbor": {}, "application/msgpack": {}}}},
     responses=refuses(service.no_valid_readings(1, [service.FUTURE_READING])),
 )
 async def send_readings(request: Request) -> Response:
@@ -88,7 +90,7 @@ def decoder_for(request: Request) -> Callable[[bytes], Decoded]:
 
 @router.get(
     "/devices/{device_id}/readings",
-    response_model=ReadingList,
+    response_model=ReadingList | BucketList,
     summary="Read a device's readings",
 )
 async def read_device_readings(
@@ -101,7 +103,10 @@ async def read_device_readings(
     paging: Paging,
     bucketing: Bucketing,
 ) -> Response:
-    """Return a device's readings, newest first; with `interval`, buckets of them."""
+    """Return a device's readings, newest first; with `interval`, buckets of them.
+
+    There is no total: counting would read the whole period; `readings/stats` does, with `count`.
+    """
     await devices.require_device(db, caller.scope, device_id)
     content = await service.list_or_bucket(store, caller.scope, wanted, paging, bucketing)
     return Response(encode(content), media_type=JSON)
@@ -135,11 +140,18 @@ async def read_stats(
     return Response(encode({"items": items}), media_type=JSON)
 
 
-@router.get("/readings", response_model=ReadingList, summary="Read readings across devices")
+@router.get(
+    "/readings",
+    response_model=ReadingList | BucketList,
+    summary="Read readings across devices",
+)
 async def read_readings(
     caller: Reader, store: Store, wanted: QueryFilter, paging: Paging, bucketing: Bucketing
 ) -> Response:
-    """Return readings across devices, newest first; with `interval`, buckets of them."""
+    """Return readings across devices, newest first; with `interval`, buckets of them.
+
+    There is no total: counting would read the whole period; `readings/stats` does, with `count`.
+    """
     content = await service.list_or_bucket(store, caller.scope, wanted, paging, bucketing)
     return Response(encode(content), media_type=JSON)
 
@@ -164,10 +176,7 @@ async def read_stats_across(caller: Reader, store: Store, wanted: QueryFilter) -
 async def read_refusals(
     device_id: str, caller: Reader, db: ReadDb, store: Store, page: Page
 ) -> Listed[RefusalRead]:
-    """Return messages that were acknowledged but could not be stored, newest first, each with its
-    reason."""
+    """Return messages that were acknowledged but could not be stored, always newest first, each
+    with its reason."""
     await devices.require_device(db, caller.scope, device_id)
-    items, next_cursor = await service.list_refusals(
-        store, caller.scope, device_id, limit=page.limit, cursor=page.cursor
-    )
-    return Listed(items=list(items), next_cursor=next_cursor)
+    return await service.list_refusals(store, caller.scope, device_id, page=page)

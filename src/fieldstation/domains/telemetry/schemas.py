@@ -195,6 +195,35 @@ class ReadingList(BaseModel):
     )
 
 
+class BucketRead(BaseModel):
+    """What the readings of one series come to in one interval: the aggregates asked for."""
+
+    start: datetime = Field(
+        description="When the interval begins, in UTC.", examples=["2026-05-01T12:00:00Z"]
+    )
+    device_id: str = Field(description="Who measured it.", examples=[DEVICE_ID])
+    sensor_type: str = Field(description="What was measured.", examples=["temperature"])
+    sensor_id: str = Field(description="Which sensor.", examples=["bme280-1"])
+    avg: float | None = Field(default=None, description="Arithmetic mean.", examples=[21.3])
+    min: float | None = Field(default=None, description="Smallest value.", examples=[20.9])
+    max: float | None = Field(default=None, description="Largest value.", examples=[21.8])
+    sum: float | None = Field(default=None, description="Of all values.", examples=[1278.0])
+    count: int | None = Field(default=None, description="Readings, 0 in a gap.", examples=[60])
+    first: float | None = Field(default=None, description="The oldest value.", examples=[21.0])
+    last: float | None = Field(default=None, description="The newest value.", examples=[21.5])
+    stddev: float | None = Field(
+        default=None, description="Standard deviation of the population.", examples=[0.2]
+    )
+
+
+class BucketList(BaseModel):
+    """The buckets of every series, all of them on one page."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[BucketRead] = Field(description="By series, then by time.")
+
+
 class LatestReadings(BaseModel):
     """The newest reading of every series."""
 

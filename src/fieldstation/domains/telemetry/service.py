@@ -33,7 +33,13 @@ from fieldstation.domains.telemetry.ports import (
 )
 from fieldstation.domains.telemetry.rendering import Rendered, render_columns
 from fieldstation.domains.telemetry.schemas import Fill, RefusalRead
-from fieldstation.web.pagination import decode_cursor, encode_cursor
+from fieldstation.web.pagination import (
+    Listed,
+    PageRequest,
+    cut_page,
+    decode_cursor,
+    encode_cursor,
+)
 
 READINGS_PAGE_MAX = 10_000
 EARLIEST_ASKED_US = instant_to_us(datetime(1, 1, 1, tzinfo=UTC))
@@ -304,12 +310,23 @@ async def list_refusals(
     scope: TenantScope,
     device_id: str,
     *,
-    limit: int,
-    cursor: str | None,
-) -> tuple[Sequence[RefusalRead], str | None]:
-    """Return a device's refused messages, newest first."""
-    before = None if cursor is None else decode_cursor(cursor, str)[0]
-    rows = await store.refusals(scope.organization_id, device_id, limit=limit + 1, before_id=before)
+    page: PageRequest,
+) -> Listed[RefusalRead]:
+    """Return a page of a device's refused messages, newest first.
+
+    Raises ``Invalid`` for a foreign cursor.
+    """
+    after = page.after(str)
+    rows = await store.refusals(
+        scope.organization_id,
+        device_id,
+        limit=page.limit + 1,
+        before_id=None if after is None else after[0],
+    )
+    kept, next_cursor = cut_page(rows, page, lambda row: (row.id,))
+    total = None
+    if page.include_total:
+        total = await store.count_refusals(scope.organization_id, device_id)
     items = [
         RefusalRead(
             id=row.id,
@@ -319,6 +336,6 @@ async def list_refusals(
             error=row.error,
             detail=row.detail,
         )
-        for row in rows[:limit]
+        for row in kept
     ]
-    return items, encode_cursor(items[-1].id) if len(rows) > limit else None
+    return Listed(items=items, next_cursor=next_cursor, total=total)

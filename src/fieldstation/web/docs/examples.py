@@ -32,6 +32,14 @@ def alternatives(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> list[
     return [model for part in either for model in alternatives(part, schemas)]
 
 
+def example_of_each(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an example of every model that an answer may be."""
+    return {
+        model["title"]: {"summary": model["description"], "value": example_of(model, schemas)}
+        for model in alternatives(schema, schemas)
+    }
+
+
 def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Any:
     """Return a value of a schema, from its own example or those of its fields.
 

@@ -4,6 +4,7 @@ Every example is a real error put through the same table that renders answers.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -12,7 +13,11 @@ from pydantic import BaseModel, Field
 
 from fieldstation.core import errors
 from fieldstation.core.errors import StationError
+from fieldstation.web.docs.shared import LIMIT_HEADERS
+from fieldstation.web.idempotency import result_too_large, reused_key, unfinished
+from fieldstation.web.pagination import foreign_cursor
 from fieldstation.web.problems import MEDIA_TYPE, headers_of, status_of
+from fieldstation.web.sorting import foreign_order
 
 INTERNAL = StationError(
     "The station made a mistake; its log has the details under this correlation id."
@@ -24,56 +29,79 @@ INVALID = errors.Invalid(
     "body.name: Field required",
     errors=[{"loc": ["body", "name"], "msg": "Field required", "type": "missing"}],
 )
-COMMON: Mapping[int, tuple[str, StationError]] = {
-    400: ("The request cannot be read.", errors.Malformed("The body is not valid JSON.")),
-    401: ("No credential, or one that is not valid (any more).", BEARER),
-    403: (
-        "The caller may not do this.",
-        errors.Forbidden(
-            "This needs the scope devices:write, which the caller does not have.",
-            scope="devices:write",
-        ),
+MISSING_SCOPE = errors.Forbidden(
+    "This needs the scope devices:write, which the caller does not have.", scope="devices:write"
+)
+FOREIGN_ORIGIN = errors.Forbidden(
+    "A write with the session cookie needs an Origin that is this station's or configured.",
+    code="csrf_failed",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """A refusal that many operations share."""
+
+    status: int
+    description: str
+    errors: tuple[StationError, ...]
+
+
+COMMON: Mapping[str, Common] = {
+    "Malformed": Common(
+        400, "The request cannot be read.", (errors.Malformed("The body is not valid JSON."),)
     ),
-    404: (
+    "Unauthenticated": Common(
+        401, "No credential, or one that is not valid (any more).", (BEARER,)
+    ),
+    "Forbidden": Common(403, "The caller may not do this.", (MISSING_SCOPE,)),
+    "ForbiddenWrite": Common(403, "The caller may not do this.", (MISSING_SCOPE, FOREIGN_ORIGIN)),
+    "NotFound": Common(
+        404,
         "Missing, or another organization's: the two look the same.",
-        errors.NotFound("There is no such thing in this organization."),
+        (errors.NotFound("There is no such thing in this organization."),),
     ),
-    412: (
+    "RepeatedKey": Common(
+        409,
+        "The `Idempotency-Key` was used before.",
+        (reused_key(), unfinished(), result_too_large()),
+    ),
+    "Changed": Common(
+        412,
         "The object is no longer what `If-Match` names.",
-        errors.PreconditionFailed(
-            "This was changed since it was read; read it again and repeat the change."
+        (
+            errors.PreconditionFailed(
+                "This was changed since it was read; read it again and repeat the change."
+            ),
         ),
     ),
-    413: (
+    "TooLarge": Common(
+        413,
         "The body is over a limit of size or depth.",
-        errors.TooLarge("The body is larger than 10 MiB; send it in parts."),
+        (errors.TooLarge("The body is larger than 10 MiB; send it in parts."),),
     ),
-    415: (
+    "UnsupportedMedia": Common(
+        415,
         "A content type or encoding that is not read here.",
-        errors.UnsupportedMedia("Content-Encoding br is not known; use gzip."),
+        (errors.UnsupportedMedia("Content-Encoding br is not known; use gzip."),),
     ),
-    422: ("Readable, but with values that are not allowed.", INVALID),
-    429: (
+    "Invalid": Common(422, "Readable, but with values that are not allowed.", (INVALID,)),
+    "InvalidList": Common(
+        422,
+        "Readable, but with values that are not allowed.",
+        (INVALID, foreign_cursor(), foreign_order(("created_at", "name"))),
+    ),
+    "TooManyRequests": Common(
+        429,
         "Too many requests; come back after `Retry-After` seconds.",
-        errors.TooManyRequests("Too many requests; wait and try again.", retry_after_s=12),
+        (errors.TooManyRequests("Too many requests; wait and try again.", retry_after_s=12),),
     ),
-    500: ("A mistake of the station.", INTERNAL),
-    503: (
+    "Mistake": Common(500, "A mistake of the station.", (INTERNAL,)),
+    "Busy": Common(
+        503,
         "The station cannot take this now and stored nothing of it.",
-        errors.Busy("The database is away; try again.", retry_after_s=1),
+        (errors.Busy("The database is away; try again.", retry_after_s=1),),
     ),
-}
-HEADERS: Mapping[str, dict[str, Any]] = {
-    "Retry-After": {
-        "description": "Seconds to wait before trying again.",
-        "schema": {"type": "integer"},
-        "example": 12,
-    },
-    "WWW-Authenticate": {
-        "description": "How to authenticate, or which scope is missing.",
-        "schema": {"type": "string"},
-        "example": "Bearer",
-    },
 }
 
 
@@ -132,33 +160,50 @@ class Problem(BaseModel):
 def refuses(*found: StationError) -> dict[int | str, dict[str, Any]]:
     """Return what a route refuses beyond the common table, for its ``responses``."""
     by_status: dict[int | str, dict[str, Any]] = {}
-    for error in found:
-        status = status_of(error)
-        named = by_status.setdefault(status, response(status, ()))
-        named["content"][MEDIA_TYPE]["examples"].update(example(error))
+    for status in dict.fromkeys(map(status_of, found)):
+        by_status[status] = response(status, (one for one in found if status_of(one) == status))
     return by_status
 
 
 def common_responses() -> dict[str, dict[str, Any]]:
     """Return the table as OpenAPI's shared responses."""
-    return {f"Refused{status}": response(status, [error]) for status, (_, error) in COMMON.items()}
+    return {
+        name: response(common.status, common.errors, common.description)
+        for name, common in COMMON.items()
+    }
 
 
-def response(status: int, found: Iterable[StationError]) -> dict[str, Any]:
+def add_common(responses: dict[str, Any], name: str) -> None:
+    """Let an operation refuse what many refuse, beside what it refuses itself with that status."""
+    common = COMMON[name]
+    own = responses.setdefault(str(common.status), {"$ref": f"#/components/responses/{name}"})
+    shown = own.get("content", {}).get(MEDIA_TYPE)
+    if shown is not None:
+        several = {name: value for error in common.errors for name, value in example(error).items()}
+        shown["examples"] = {**several, **shown["examples"]}
+
+
+def response(
+    status: int, found: Iterable[StationError], description: str | None = None
+) -> dict[str, Any]:
     """Return one OpenAPI response with the errors as its examples."""
-    examples = {name: shown for error in found for name, shown in example(error).items()}
-    described = COMMON[status][0] if status in COMMON else HTTPStatus(status).phrase
+    found = tuple(found)
+    described = (common.description for common in COMMON.values() if common.status == status)
+    names = [name for error in found for name in headers_of(error)]
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        names += LIMIT_HEADERS
     answer: dict[str, Any] = {
-        "description": described,
+        "description": description or next(described, HTTPStatus(status).phrase),
         "content": {
             MEDIA_TYPE: {
                 "schema": {"$ref": "#/components/schemas/Problem"},
-                "examples": examples,
+                "examples": {
+                    name: shown for error in found for name, shown in example(error).items()
+                },
             }
         },
     }
-    sample = COMMON[status][1] if status in COMMON else INTERNAL
-    headers = {name: HEADERS[name] for name in headers_of(sample)}
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
     return {**answer, "headers": headers} if headers else answer
 
 

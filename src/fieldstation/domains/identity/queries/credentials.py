@@ -1,10 +1,11 @@
 """Every statement on API keys, refresh tokens, tickets, revocations and failed logins."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import (
+    Select,
     Table,
     bindparam,
     delete,
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from fieldstation.core.errors import Conflict
 from fieldstation.db.base import Base
+from fieldstation.db.keyset import SortField, by_instant, by_text, sorted_behind
 from fieldstation.db.statements import affected
 from fieldstation.domains.identity.models import (
     ApiKey,
@@ -28,8 +30,13 @@ from fieldstation.domains.identity.models import (
     SocketTicket,
     User,
 )
+from fieldstation.web.sorting import Order
 
 REVOCATIONS_PER_PAGE = 1_000
+KEY_SORTABLE: Mapping[str, SortField[ApiKey]] = {
+    "created_at": by_instant(ApiKey.created_at, lambda key: key.created_at),
+    "name": by_text(ApiKey.name, lambda key: key.name),
+}
 
 
 def add(session: AsyncSession, row: Base) -> None:
@@ -72,16 +79,36 @@ async def live_keys(
     session: AsyncSession, organization_id: str, *, subject_id: str
 ) -> Sequence[ApiKey]:
     """Return the subject's unrevoked keys, oldest first; their number is bounded at issue."""
-    rows = await session.scalars(
-        select(ApiKey)
-        .where(
-            ApiKey.organization_id == organization_id,
-            ApiKey.subject_id == subject_id,
-            ApiKey.revoked_at.is_(None),
-        )
-        .order_by(ApiKey.id)
-    )
+    rows = await session.scalars(keys_of(organization_id, subject_id).order_by(ApiKey.id))
     return rows.all()
+
+
+async def page_of_keys(
+    session: AsyncSession,
+    organization_id: str,
+    *,
+    subject_id: str,
+    order: Order[ApiKey],
+    after: Sequence[Any] | None,
+    limit: int,
+) -> Sequence[ApiKey]:
+    """Return unrevoked keys in an order, strictly behind a sort key."""
+    statement = sorted_behind(
+        keys_of(organization_id, subject_id),
+        order.fields,
+        after,
+        sortable=order.sortable,
+        row_id=ApiKey.id,
+    )
+    return (await session.scalars(statement.limit(limit))).all()
+
+
+def keys_of(organization_id: str, subject_id: str) -> Select[ApiKey]:
+    return select(ApiKey).where(
+        ApiKey.organization_id == organization_id,
+        ApiKey.subject_id == subject_id,
+        ApiKey.revoked_at.is_(None),
+    )
 
 
 async def revoke_keys(

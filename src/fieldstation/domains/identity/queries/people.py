@@ -7,11 +7,29 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fieldstation.db.keyset import SortField, by_instant, by_text, sorted_behind
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.models import Membership, Organization, User
 from fieldstation.domains.identity.schemas.callers import Role
+from fieldstation.web.sorting import Order
 
 Member = tuple[User, Membership]
+
+USER_SORTABLE: Mapping[str, SortField[Member]] = {
+    "created_at": by_instant(User.created_at, lambda member: member[0].created_at),
+    "updated_at": by_instant(User.updated_at, lambda member: member[0].updated_at),
+    "email": by_text(User.email_key, lambda member: member[0].email_key),
+}
+MEMBER_SORTABLE: Mapping[str, SortField[Member]] = {
+    "created_at": by_instant(Membership.created_at, lambda member: member[1].created_at),
+    "email": USER_SORTABLE["email"],
+}
+ORGANIZATION_SORTABLE: Mapping[str, SortField[Organization]] = {
+    "created_at": by_instant(Organization.created_at, lambda row: row.created_at),
+    "updated_at": by_instant(Organization.updated_at, lambda row: row.updated_at),
+    "name": by_text(Organization.name, lambda row: row.name),
+    "slug": by_text(Organization.slug, lambda row: row.slug),
+}
 
 
 def person_key(name: str) -> str:
@@ -92,15 +110,20 @@ async def members(
     session: AsyncSession,
     organization_id: str,
     *,
-    after_id: str | None,
+    order: Order[Member],
+    after: Sequence[Any] | None,
     limit: int,
     filters: Mapping[str, Any],
 ) -> Sequence[Member]:
-    """Return members in the order of their ids."""
-    statement = members_of(organization_id, filters).order_by(User.id).limit(limit)
-    if after_id is not None:
-        statement = statement.where(User.id > after_id)
-    return [(row[0], row[1]) for row in await session.execute(statement)]
+    """Return members in an order, strictly behind a sort key."""
+    statement = sorted_behind(
+        members_of(organization_id, filters),
+        order.fields,
+        after,
+        sortable=order.sortable,
+        row_id=User.id,
+    )
+    return [(row[0], row[1]) for row in await session.execute(statement.limit(limit))]
 
 
 async def count_members(
@@ -176,12 +199,19 @@ async def first_organization(session: AsyncSession) -> Organization | None:
 
 
 async def organizations_among(
-    session: AsyncSession, ids: Sequence[str], *, after_id: str | None, limit: int
+    session: AsyncSession,
+    ids: Sequence[str],
+    *,
+    order: Order[Organization],
+    after: Sequence[Any] | None,
+    limit: int,
 ) -> Sequence[Organization]:
-    """Return organizations in the order of their ids."""
-    statement = (
-        select(Organization).where(Organization.id.in_(ids)).order_by(Organization.id).limit(limit)
+    """Return organizations in an order, strictly behind a sort key."""
+    statement = sorted_behind(
+        select(Organization).where(Organization.id.in_(ids)),
+        order.fields,
+        after,
+        sortable=order.sortable,
+        row_id=Organization.id,
     )
-    if after_id is not None:
-        statement = statement.where(Organization.id > after_id)
-    return (await session.scalars(statement)).all()
+    return (await session.scalars(statement.limit(limit))).all()

@@ -27,18 +27,26 @@ from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.etags import IfMatch, Tagged
 from fieldstation.web.pagination import Listed, Page
 from fieldstation.web.rate_limits import limited
+from fieldstation.web.sorting import sort_query
 
 router = APIRouter(prefix="/organizations", tags=["Organizations"])
 
 Reader = Annotated[Caller, Depends(require_in_path("org:read"))]
 Admin = Annotated[Caller, Depends(require_in_path("org:admin"))]
+Leaver = Annotated[Caller, Depends(require_in_path("org:admin", "org:read"))]
 Deleter = Annotated[Caller, Depends(require_in_path("org:delete"))]
 
 
 @router.get("", summary="List the own organizations")
-async def list_organizations(db: ReadDb, account: SignedIn, page: Page) -> Listed[OrganizationRead]:
-    """Return the organizations that the caller belongs to, oldest first."""
-    return await organizations.list_organizations(db, account, page)
+async def list_organizations(
+    db: ReadDb,
+    account: SignedIn,
+    page: Page,
+    sort: Annotated[str | None, sort_query("created_at", "updated_at", "name", "slug")] = None,
+) -> Listed[OrganizationRead]:
+    """Return the organizations that the caller belongs to, oldest first unless `sort` says
+    otherwise."""
+    return await organizations.list_organizations(db, account, page, sort=sort)
 
 
 @router.post(
@@ -52,10 +60,10 @@ async def list_organizations(db: ReadDb, account: SignedIn, page: Page) -> Liste
     ),
 )
 async def create_organization(
-    form: OrganizationCreate, db: Db, account: OwnSession, clock: TheClock
+    form: OrganizationCreate, db: Db, account: OwnSession, clock: TheClock, tagged: Tagged
 ) -> OrganizationRead:
     """Make an organization and own it."""
-    return await organizations.create_organization(db, account, form, now=clock.now())
+    return tagged(await organizations.create_organization(db, account, form, now=clock.now()))
 
 
 @router.get("/{organization_id}", summary="Read an organization")
@@ -96,9 +104,14 @@ async def delete_organization(db: Db, caller: Deleter, clock: TheClock, match: I
 
 
 @router.get("/{organization_id}/members", summary="List members")
-async def list_members(db: ReadDb, caller: Reader, page: Page) -> Listed[MemberRead]:
-    """Return members in the order in which their accounts were made."""
-    return await members.list_members(db, caller, page)
+async def list_members(
+    db: ReadDb,
+    caller: Reader,
+    page: Page,
+    sort: Annotated[str | None, sort_query("created_at", "email")] = None,
+) -> Listed[MemberRead]:
+    """Return members in the order in which they joined, unless `sort` says otherwise."""
+    return await members.list_members(db, caller, page, sort=sort)
 
 
 @router.post(
@@ -113,14 +126,21 @@ async def list_members(db: ReadDb, caller: Reader, page: Page) -> Listed[MemberR
 )
 @limited("10/minute")
 async def add_member(
-    form: MemberAdd, db: Db, caller: Admin, clock: TheClock, quota: TheQuota
+    *,
+    form: MemberAdd,
+    db: Db,
+    caller: Admin,
+    clock: TheClock,
+    quota: TheQuota,
+    tagged: Tagged,
 ) -> MemberRead:
     """Make an existing user a member, in a role that is not above the caller's.
 
     The answer tells whether somebody has an account, as registering does; it is as hard to ask
-    often. A user who does not want to be a member can leave.
+    often. A user who does not want to be a member can leave. The `ETag` of the answer is what a
+    change of the role or a removal may demand by `If-Match`.
     """
-    return await members.add_member(db, caller, form, quota=quota, now=clock.now())
+    return tagged(await members.add_member(db, caller, form, quota=quota, now=clock.now()))
 
 
 @router.put(
@@ -129,10 +149,20 @@ async def add_member(
     responses=refuses(errors.role_above_own(), errors.last_owner()),
 )
 async def replace_member(
-    user_id: str, form: MemberReplace, db: Db, caller: Admin, clock: TheClock
+    *,
+    user_id: str,
+    form: MemberReplace,
+    db: Db,
+    caller: Admin,
+    clock: TheClock,
+    match: IfMatch,
+    tagged: Tagged,
 ) -> MemberRead:
     """Give a member another role; the last owner stays one."""
-    return await members.replace_member(db, caller, user_id, form.role, now=clock.now())
+    now = clock.now()
+    return tagged(
+        await members.replace_member(db, caller, user_id, form.role, now=now, match=match)
+    )
 
 
 @router.delete(
@@ -141,6 +171,14 @@ async def replace_member(
     status_code=status.HTTP_204_NO_CONTENT,
     responses=refuses(errors.role_above_own(), errors.last_owner()),
 )
-async def remove_member(user_id: str, db: Db, caller: Reader, clock: TheClock) -> None:
-    """Take a member out, or leave; the last owner cannot."""
-    await members.remove_member(db, caller, user_id, now=clock.now())
+async def remove_member(
+    user_id: str, db: Db, caller: Leaver, clock: TheClock, match: IfMatch
+) -> None:
+    """Take a member out, which needs `org:admin`; with `org:read`, leave. The last owner cannot."""
+    await members.remove_member(
+        db,
+        caller,
+        user_id,
+        now=clock.now(),
+        demand=lambda member: match.demand(members.member_read(*member)),
+    )

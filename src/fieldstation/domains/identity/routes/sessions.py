@@ -31,6 +31,7 @@ from fieldstation.domains.identity.schemas.users import (
 from fieldstation.domains.identity.service import accounts, sessions, tickets
 from fieldstation.web.dependencies import Db, ReadDb, TheClock, TheLimits, TheSettings
 from fieldstation.web.docs.refusals import refuses
+from fieldstation.web.etags import Tagged
 from fieldstation.web.rate_limits import limited
 
 router = APIRouter(prefix="/auth", tags=["Authentication"])
@@ -140,9 +141,9 @@ async def logout(db: Db, account: SignedIn, clock: TheClock, response: Response)
 
 @router.get("/me", summary="Who am I")
 @limited("60/minute")
-async def me(db: ReadDb, account: SignedIn) -> MeRead:
+async def me(db: ReadDb, account: SignedIn, tagged: Tagged) -> MeRead:
     """Return the signed-in user with organizations, roles and scopes."""
-    return await accounts.me(db, account)
+    return tagged(await accounts.me(db, account))
 
 
 @router.post(

@@ -29,6 +29,7 @@ from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.etags import IfMatch, Tagged
 from fieldstation.web.pagination import Listed, Page
 from fieldstation.web.rate_limits import limited
+from fieldstation.web.sorting import sort_query
 
 router = APIRouter(prefix="/users", tags=["Users"])
 
@@ -52,10 +53,11 @@ async def list_users(
         str | None,
         Query(max_length=100, description="Part of e-mail, username or name.", examples=["grace"]),
     ] = None,
+    sort: Annotated[str | None, sort_query("created_at", "updated_at", "email")] = None,
 ) -> Listed[UserRead]:
-    """Return users in the order in which their accounts were made."""
+    """Return users in the order in which their accounts were made, unless `sort` says otherwise."""
     filters = {"role": role, "is_active": is_active, "q": q}
-    return await members.list_users(db, caller, page, filters=filters)
+    return await members.list_users(db, caller, page, filters=filters, sort=sort)
 
 
 @router.post(
@@ -69,17 +71,17 @@ async def list_users(
     ),
 )
 async def create_user(
-    form: UserCreate, caller: OrganizationAdmin, desk: TheDesk, quota: TheQuota
+    form: UserCreate, caller: OrganizationAdmin, desk: TheDesk, quota: TheQuota, tagged: Tagged
 ) -> UserCreated:
     """Make an account that this organization manages; a generated password is shown this once."""
-    return await members.create_user(desk, caller, form, quota=quota)
+    return tagged(await members.create_user(desk, caller, form, quota=quota))
 
 
 @router.get("/me", summary="Who am I")
 @limited("60/minute")
-async def read_me(db: ReadDb, account: SignedIn) -> MeRead:
+async def read_me(db: ReadDb, account: SignedIn, tagged: Tagged) -> MeRead:
     """Return the signed-in user with organizations, roles and scopes."""
-    return await accounts.me(db, account)
+    return tagged(await accounts.me(db, account))
 
 
 @router.patch(
@@ -87,10 +89,18 @@ async def read_me(db: ReadDb, account: SignedIn) -> MeRead:
     summary="Change the own profile",
     responses=refuses(errors.session_required(), *NAMES_TAKEN),
 )
-async def update_me(form: ProfileUpdate, db: Db, account: OwnSession, clock: TheClock) -> MeRead:
+async def update_me(
+    *,
+    form: ProfileUpdate,
+    db: Db,
+    account: OwnSession,
+    clock: TheClock,
+    match: IfMatch,
+    tagged: Tagged,
+) -> MeRead:
     """Change one's e-mail address, username or name."""
     changes = form.model_dump(exclude_unset=True)
-    return await accounts.update_profile(db, account, changes, now=clock.now())
+    return tagged(await accounts.update_profile(db, account, changes, now=clock.now(), match=match))
 
 
 @router.get("/{user_id}", summary="Read a user")
@@ -141,4 +151,10 @@ async def remove_user(
     user_id: str, db: Db, caller: OrganizationAdmin, clock: TheClock, match: IfMatch
 ) -> None:
     """End the user's membership; their tokens and keys stop working here at once."""
-    await members.remove_member(db, caller, user_id, now=clock.now(), match=match)
+    await members.remove_member(
+        db,
+        caller,
+        user_id,
+        now=clock.now(),
+        demand=lambda member: match.demand(members.user_read(*member)),
+    )

@@ -1,7 +1,7 @@
 """The API's shapes of logins, tokens, keys and tickets."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -11,14 +11,32 @@ from pydantic import (
     model_validator,
 )
 
+from fieldstation.domains.identity.schemas.callers import USER_SCOPES
 from fieldstation.web.docs.examples import examples
 from fieldstation.web.instants import Instant
 
+PASSWORD_CHARACTERS_MIN = 10
 PASSWORD_CHARACTERS_MAX = 256
 API_KEY_SCOPES_MAX = 50
 LOGIN_CHARACTERS_MAX = 254
 TOKEN_CHARACTERS_MAX = 200
+SCOPE_NAMES = "|".join(sorted(USER_SCOPES))
 PRINTABLE_PATTERN = r"^[^\x00-\x1f\x7f]*$"
+
+
+def exactly_one(*names: str) -> dict[str, Any]:
+    """Return the part of a JSON schema that asks for one of several fields; the others are null."""
+    return {
+        "oneOf": [
+            {
+                "required": [name],
+                "properties": {
+                    other: {"type": "string" if other == name else "null"} for other in names
+                },
+            }
+            for name in names
+        ]
+    }
 
 
 class Input(BaseModel):
@@ -39,6 +57,7 @@ GivenPassword = Annotated[
         max_length=PASSWORD_CHARACTERS_MAX,
         description="At least 10 characters and not a common password.",
         examples=["barefoot-otter-41-lamp"],
+        json_schema_extra={"minLength": PASSWORD_CHARACTERS_MIN},
     ),
 ]
 
@@ -52,7 +71,8 @@ class LoginRequest(Input):
             by_email={"email": "ada@example.org", "password": "barefoot-otter-41-lamp"},
             by_username={"username": "ada", "password": "barefoot-otter-41-lamp"},
             email_as_username={"username": "ada@example.org", "password": "barefoot-otter-41-lamp"},
-        ),
+        )
+        | exactly_one("email", "username"),
     )
 
     email: str | None = Field(
@@ -109,11 +129,13 @@ class TokenForm(Input):
         default="password", description="Always `password`.", examples=["password"]
     )
     username: str = Field(
+        min_length=1,
         max_length=LOGIN_CHARACTERS_MAX,
         description="Username or e-mail address.",
         examples=["ada"],
     )
     password: SecretStr = Field(
+        min_length=1,
         max_length=PASSWORD_CHARACTERS_MAX,
         description="The account's password.",
         examples=["barefoot-otter-41-lamp"],
@@ -123,6 +145,7 @@ class TokenForm(Input):
         max_length=1000,
         description="Narrow the tokens to these scopes, separated by spaces; all, if empty.",
         examples=["devices:read telemetry:read"],
+        json_schema_extra={"pattern": f"^(({SCOPE_NAMES})( ({SCOPE_NAMES}))*)?$"},
     )
     client_id: str | None = Field(
         default=None, max_length=200, description="Not used.", examples=["notebook"]
@@ -234,7 +257,9 @@ class ApiKeyCreate(Input):
         description="What the key is for.",
         examples=["Node-RED"],
     )
-    scopes: list[Annotated[str, Field(max_length=50)]] = Field(
+    scopes: list[
+        Annotated[str, Field(max_length=50, json_schema_extra={"enum": sorted(USER_SCOPES)})]
+    ] = Field(
         min_length=1,
         max_length=API_KEY_SCOPES_MAX,
         description="What the key may do; each must be one of your own scopes.",
@@ -249,6 +274,8 @@ class ApiKeyCreate(Input):
 
 class ApiKeyRead(Output):
     """A key as lists show it: without its secret."""
+
+    etag_ignores: ClassVar[frozenset[str]] = frozenset({"last_used_at", "api_key"})
 
     id: str = Field(description="The key's id.", examples=["0198c0de-7a3b-7c11-9b51-3f5a6f2f6a10"])
     name: str = Field(description="What the key is for.", examples=["Node-RED"])
@@ -273,7 +300,7 @@ class ApiKeyRead(Output):
 class ApiKeyIssued(ApiKeyRead):
     """A new key with its secret, which is shown this once."""
 
-    api_key: str = Field(
-        description="The secret; keep it, it is not shown again.",
+    api_key: str | None = Field(
+        description="The secret; keep it, it is not shown again: null in a repeated answer.",
         examples=["fsu_8yXw3mJv2bqf0C7o1rS4tUuVwXyZ0123456789abcde"],
     )

@@ -11,6 +11,7 @@ from fieldstation.domains.identity.schemas.credentials import (
     PRINTABLE_PATTERN,
     Input,
     Output,
+    exactly_one,
 )
 from fieldstation.web.docs.examples import examples
 
@@ -93,7 +94,8 @@ class MemberAdd(Input):
             by_email={"email": "grace@example.org", "role": "operator"},
             by_id={"user_id": "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a01", "role": "viewer"},
             an_administrator={"email": "mary@example.org", "role": "admin"},
-        ),
+        )
+        | exactly_one("user_id", "email"),
     )
 
     user_id: str | None = Field(

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from fieldstation.domains.identity.schemas.callers import Role
 from fieldstation.domains.identity.schemas.credentials import (
@@ -46,6 +47,7 @@ Email = Annotated[
         max_length=EMAIL_CHARACTERS_MAX,
         description="E-mail address; unique, whatever its case.",
         examples=["ada@example.org"],
+        json_schema_extra={"format": "email"},
     ),
     AfterValidator(well_formed_email),
 ]
@@ -178,20 +180,20 @@ class UserUpdate(Input):
         ),
     )
 
-    email: Email | None = None
-    role: Role | None = Field(
+    email: Email | SkipJsonSchema[None] = None
+    role: Role | SkipJsonSchema[None] = Field(
         default=None,
         description="Role in this organization, at most your own.",
         examples=["operator"],
     )
     username: Username | None = None
     full_name: FullName | None = None
-    is_active: bool | None = Field(
+    is_active: bool | SkipJsonSchema[None] = Field(
         default=None,
         description="An inactive user's tokens and keys are refused at once.",
         examples=[False],
     )
-    password: GivenPassword | None = None
+    password: GivenPassword | SkipJsonSchema[None] = None
 
     @model_validator(mode="after")
     def never_empty(self) -> "UserUpdate":
@@ -211,7 +213,7 @@ class ProfileUpdate(Input):
         ),
     )
 
-    email: Email | None = None
+    email: Email | SkipJsonSchema[None] = None
     username: Username | None = None
     full_name: FullName | None = None
 

@@ -33,6 +33,7 @@ from fieldstation.domains.identity.service.passwords import (
 )
 from fieldstation.domains.identity.service.revocations import revoke_families
 from fieldstation.domains.identity.service.sessions import record_failure, refuse_locked
+from fieldstation.web.etags import ANY, Expected
 
 GENERATED_PASSWORD_BYTES = 15
 PROFILE_FIELDS = ("email", "username", "full_name", "is_active")
@@ -174,10 +175,20 @@ async def me(session: Session, account: Account) -> MeRead:
 
 
 async def update_profile(
-    session: Session, account: Account, changes: dict[str, Any], *, now: datetime
+    session: Session,
+    account: Account,
+    changes: dict[str, Any],
+    *,
+    now: datetime,
+    match: Expected = ANY,
 ) -> MeRead:
-    """Change the user's own e-mail, username or name. Raises ``Conflict`` for a taken one."""
+    """Change the user's own e-mail, username or name.
+
+    Raises ``Conflict`` for a taken one, ``PreconditionFailed``.
+    """
+    await people.locked_user(session, account.user_id)
     user = await own_user(session, account)
+    match.demand(await me(session, account))
     before, after = apply_profile(user, changes, now=now)
     await people.flush(session)
     if after:

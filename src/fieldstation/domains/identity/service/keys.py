@@ -1,6 +1,6 @@
 """Issues and revokes the API keys of users and devices."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -22,10 +22,10 @@ from fieldstation.domains.identity.schemas.credentials import (
     ApiKeyIssued,
     ApiKeyRead,
 )
-from fieldstation.domains.identity.service.organizations import last_id
 from fieldstation.domains.identity.service.revocations import revoke
 from fieldstation.domains.identity.service.tokens import digest_of, new_secret
 from fieldstation.web.pagination import Listed, PageRequest, cut_page
+from fieldstation.web.sorting import parse_sort
 
 KEYS_PER_SUBJECT_MAX = 25
 SHOWN_CHARACTERS = 10
@@ -94,11 +94,17 @@ async def revoke_key(
     key_id: str,
     actor: Actor,
     now: datetime,
+    demand: Callable[[ApiKeyRead], None] | None = None,
 ) -> None:
-    """End one key, everywhere within a second. Raises ``NotFound``."""
+    """End one key, everywhere within a second; ``demand`` may refuse it as it is.
+
+    Raises ``NotFound`` and what ``demand`` raises.
+    """
     key = await queries.live_key(session, organization_id, subject_id=subject_id, key_id=key_id)
     if key is None:
         raise errors.no_such_key()
+    if demand is not None:
+        demand(ApiKeyRead.model_validate(key))
     key.revoked_at = now
     revoke(session, key.id, now=now)
     record(
@@ -127,15 +133,34 @@ async def list_keys(session: Session, organization_id: str, *, subject_id: str) 
     return [ApiKeyRead.model_validate(key) for key in keys]
 
 
-async def list_personal_keys(
-    session: Session, caller: Caller, page: PageRequest
+async def page_of_keys(
+    session: Session,
+    organization_id: str,
+    *,
+    subject_id: str,
+    page: PageRequest,
+    sort: str | None,
 ) -> Listed[ApiKeyRead]:
-    """Return the calling user's own keys for this organization, oldest first."""
-    keys = await list_keys(session, caller.organization_id, subject_id=caller.user_id or "")
-    after_id = last_id(page)
-    rest = [key for key in keys if after_id is None or key.id > after_id]
-    kept, cursor = cut_page(rest, page, lambda key: (key.id,))
-    return Listed(items=kept, next_cursor=cursor, total=len(keys) if page.include_total else None)
+    """Return a page of the subject's live keys, oldest first unless ``sort`` says otherwise.
+
+    Raises ``Invalid`` for a foreign cursor or order.
+    """
+    order = parse_sort(sort, sortable=queries.KEY_SORTABLE, default="created_at")
+    rows = await queries.page_of_keys(
+        session,
+        organization_id,
+        subject_id=subject_id,
+        order=order,
+        after=order.after(page),
+        limit=page.limit + 1,
+    )
+    kept, cursor = cut_page(rows, page, lambda key: order.key(key, key.id))
+    total = None
+    if page.include_total:
+        total = len(await queries.live_keys(session, organization_id, subject_id=subject_id))
+    return Listed(
+        items=[ApiKeyRead.model_validate(key) for key in kept], next_cursor=cursor, total=total
+    )
 
 
 async def issue_personal_key(

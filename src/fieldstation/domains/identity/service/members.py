@@ -1,6 +1,6 @@
 """Decides about the users of an organization: who joins, in which role, who leaves."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -33,7 +33,6 @@ from fieldstation.domains.identity.service.accounts import (
 )
 from fieldstation.domains.identity.service.desk import Desk
 from fieldstation.domains.identity.service.organizations import (
-    last_id,
     leave_room,
     refuse_without_owner,
 )
@@ -46,33 +45,56 @@ from fieldstation.domains.identity.service.revocations import (
 )
 from fieldstation.web.etags import ANY, Expected
 from fieldstation.web.pagination import Listed, PageRequest, cut_page
+from fieldstation.web.sorting import Order, parse_sort
 
 
 async def list_users(
-    session: Session, caller: Caller, page: PageRequest, *, filters: Mapping[str, Any]
+    session: Session,
+    caller: Caller,
+    page: PageRequest,
+    *,
+    filters: Mapping[str, Any],
+    sort: str | None = None,
 ) -> Listed[UserRead]:
-    """Return the organization's users by id; filters ``role``, ``is_active``, ``q``."""
-    kept, cursor, total = await page_of_members(session, caller, page, filters=filters)
+    """Return the organization's users, the oldest account first unless ``sort`` says otherwise.
+
+    Filters ``role``, ``is_active``, ``q``. Raises ``Invalid`` for a foreign cursor or order.
+    """
+    order = parse_sort(sort, sortable=people.USER_SORTABLE, default="created_at")
+    kept, cursor, total = await page_of_members(session, caller, page, order=order, filters=filters)
     return Listed(items=[user_read(*item) for item in kept], next_cursor=cursor, total=total)
 
 
-async def list_members(session: Session, caller: Caller, page: PageRequest) -> Listed[MemberRead]:
-    """Return the organization's members in the order of their ids."""
-    kept, cursor, total = await page_of_members(session, caller, page, filters={})
+async def list_members(
+    session: Session, caller: Caller, page: PageRequest, *, sort: str | None = None
+) -> Listed[MemberRead]:
+    """Return the organization's members, the oldest membership first unless ``sort`` says
+    otherwise.
+
+    Raises ``Invalid`` for a foreign cursor or order.
+    """
+    order = parse_sort(sort, sortable=people.MEMBER_SORTABLE, default="created_at")
+    kept, cursor, total = await page_of_members(session, caller, page, order=order, filters={})
     return Listed(items=[member_read(*item) for item in kept], next_cursor=cursor, total=total)
 
 
 async def page_of_members(
-    session: Session, caller: Caller, page: PageRequest, *, filters: Mapping[str, Any]
+    session: Session,
+    caller: Caller,
+    page: PageRequest,
+    *,
+    order: Order[people.Member],
+    filters: Mapping[str, Any],
 ) -> tuple[list[people.Member], str | None, int | None]:
     rows = await people.members(
         session,
         caller.organization_id,
-        after_id=last_id(page),
+        order=order,
+        after=order.after(page),
         limit=page.limit + 1,
         filters=filters,
     )
-    kept, cursor = cut_page(rows, page, lambda row: (row[0].id,))
+    kept, cursor = cut_page(rows, page, lambda row: order.key(row, row[0].id))
     total = None
     if page.include_total:
         total = await people.count_members(session, caller.organization_id, filters=filters)
@@ -166,31 +188,45 @@ async def add_member(
 
 
 async def replace_member(
-    session: Session, caller: Caller, user_id: str, role: Role, *, now: datetime
+    session: Session,
+    caller: Caller,
+    user_id: str,
+    role: Role,
+    *,
+    now: datetime,
+    match: Expected = ANY,
 ) -> MemberRead:
     """Give a member another role.
 
-    Raises ``NotFound``, ``Forbidden``, ``Conflict`` for the last owner.
+    Raises ``NotFound``, ``Forbidden``, ``PreconditionFailed``, ``Conflict`` for the last owner.
     """
+    await people.locked_user(session, user_id)
     user, membership = await member_of(session, caller, user_id)
+    match.demand(member_read(user, membership))
     refuse_above(caller, Role(membership.role))
     await change_role(session, caller, membership, role, now=now)
     return member_read(user, membership)
 
 
 async def remove_member(
-    session: Session, caller: Caller, user_id: str, *, now: datetime, match: Expected = ANY
+    session: Session,
+    caller: Caller,
+    user_id: str,
+    *,
+    now: datetime,
+    demand: Callable[[people.Member], None],
 ) -> None:
     """Take a user out of the organization; members may take themselves out.
 
-    Their keys for this organization end with it. Raises ``NotFound``, ``Forbidden``, ``Conflict``
-    for the last owner.
+    Their keys for this organization end with it; ``demand`` may refuse the member as they are.
+    Raises ``NotFound``, ``Forbidden``, ``Conflict`` for the last owner, and what ``demand`` raises.
     """
     leaving = caller.full and user_id == caller.user_id
     if not leaving and "org:admin" not in caller.scopes:
         raise errors.missing_scope("org:admin")
+    await people.locked_user(session, user_id)
     user, membership = await member_of(session, caller, user_id)
-    match.demand(user_read(user, membership))
+    demand((user, membership))
     role = Role(membership.role)
     refuse_above(caller, role)
     if role is Role.OWNER:
@@ -233,13 +269,13 @@ async def change_account(
 ) -> None:
     """Apply what is not the role; an account that becomes inactive loses its sessions at once."""
     before, after = apply_profile(user, changes, now=now)
+    await people.flush(session)
     if after.get("is_active") is False:
         owned = await people.owned_organization_ids(session, user.id)
         await refuse_without_owner(session, owned, leaving_user_id=user.id)
         families = await credentials.live_families(session, user.id, now=now)
         await revoke_families(session, families, now=now)
         revoke(session, user.id, now=now)
-    await people.flush(session)
     if after:
         record(
             session,

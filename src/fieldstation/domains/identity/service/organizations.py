@@ -25,22 +25,28 @@ from fieldstation.domains.identity.service.authenticator import (
 from fieldstation.domains.identity.service.revocations import note_change, revoke
 from fieldstation.web.etags import ANY, Expected
 from fieldstation.web.pagination import Listed, PageRequest, cut_page
+from fieldstation.web.sorting import parse_sort
 
 SLUG_CHARACTERS_MAX = 63
 SLUG_SUFFIX_BYTES = 3
 
 
 async def list_organizations(
-    session: Session, account: Account, page: PageRequest
+    session: Session, account: Account, page: PageRequest, *, sort: str | None = None
 ) -> Listed[OrganizationRead]:
-    """Return the organizations that this token may read, in the order of their ids."""
+    """Return the organizations that this token may read, oldest first unless ``sort`` says
+    otherwise.
+
+    Raises ``Invalid`` for a foreign cursor or order.
+    """
+    order = parse_sort(sort, sortable=people.ORGANIZATION_SORTABLE, default="created_at")
     ids = [
         item.organization_id for item in account.principal.standings if "org:read" in item.scopes
     ]
     rows = await people.organizations_among(
-        session, ids, after_id=last_id(page), limit=page.limit + 1
+        session, ids, order=order, after=order.after(page), limit=page.limit + 1
     )
-    kept, cursor = cut_page(rows, page, lambda row: (row.id,))
+    kept, cursor = cut_page(rows, page, lambda row: order.key(row, row.id))
     return Listed(
         items=[OrganizationRead.model_validate(row) for row in kept],
         next_cursor=cursor,
@@ -172,12 +178,6 @@ async def add_organization(
         now=now,
     )
     return row
-
-
-def last_id(page: PageRequest) -> str | None:
-    """Return the id that the page before ended with, of a list in the order of ids."""
-    after = page.after(str)
-    return None if after is None else str(after[0])
 
 
 async def leave_room(session: Session, user_id: str) -> None:

@@ -16,8 +16,8 @@ from pwdlib.hashers.bcrypt import BcryptHasher
 from fieldstation.core.errors import Busy
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.ports import PasswordHasher
+from fieldstation.domains.identity.schemas.credentials import PASSWORD_CHARACTERS_MIN
 
-PASSWORD_CHARACTERS_MIN = 10
 ARGON2_PASSES = 2
 PASSWORDS_HASHING_MAX = 2
 PASSWORDS_WAITING_MAX = 50

@@ -25,6 +25,17 @@ def newest(
     return [Refusal(*row) for row in rows]
 
 
+def count(dialect: Dialect, organization_id: str, device_id: str) -> Steps[int]:
+    """Count a device's refusals; their number is bounded."""
+    (found,) = yield Query(
+        dialect.finish(
+            "SELECT COUNT(*) FROM refusal WHERE organization_id = $1 AND device_id = $2"
+        ),
+        (organization_id, device_id),
+    )
+    return found[0]
+
+
 def trim(dialect: Dialect, *, keep_per_device: int) -> Steps[int]:
     """Delete what exceeds the newest of each device, at most 10,000 at a time.
 

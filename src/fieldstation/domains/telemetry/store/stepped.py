@@ -248,6 +248,9 @@ class SteppedStore(ABC):
     async def forget_exchanges(self, sessions: Sequence[tuple[str, str, int]]) -> None:
         await self._write(exchanges.forget(self._dialect, sessions))
 
+    async def count_refusals(self, organization_id: str, device_id: str) -> int:
+        return await self._read(refusals.count(self._dialect, organization_id, device_id))
+
     async def trim_refusals(self, *, keep_per_device: int) -> int:
         return await self._write(refusals.trim(self._dialect, keep_per_device=keep_per_device))
 
