@@ -88,12 +88,12 @@ class Tab:
         return float(self.ask(f"{paint}.startTime"))
 
     def foreign_requests(self, origin: str) -> list[str]:
-        """Return what was asked of anybody else."""
+        """Return what was asked of anybody else; a socket to the same host and port is none."""
         return [
             address
             for address in self.requested
             if urlsplit(address).scheme not in {"data", "blob"}
-            and not address.startswith(f"{origin}/")
+            and urlsplit(address).netloc != urlsplit(origin).netloc
         ]
 
     def violations(self) -> list[str]:

@@ -4,27 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.browser import Browser, Tab, element, running_browser
-from tests.clients import StationClient
+from tests.browser import Tab, element
 from tests.station_process import StationProcess, running_station
 
 PAGES = ("/docs", "/swagger", "/redoc", "/docs/websocket")
 VIEWERS = ("/docs", "/swagger", "/redoc")
 FIRST_PAINT_MS_MAX = 1000
 HEALTH = "tag/system/GET/api/v1/health"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with running_browser(tmp_path_factory.mktemp("chromium")) as browser:
-        yield browser
-
-
-@pytest.fixture
-def tab(browser: Browser) -> Iterator[Tab]:
-    tab = browser.new_tab()
-    yield tab
-    tab.close()
 
 
 @pytest.fixture(scope="module")
@@ -102,21 +88,5 @@ def test_an_example_request_of_scalar_runs(station: StationProcess, tab: Tab) ->
     tab.wait_for("document.body.innerText.includes('200 OK')")
 
     assert f"{station.url}/api/v1/health" in tab.requested
-    assert tab.complaints == []
-    assert tab.violations() == []
-
-
-def test_a_stranger_opens_a_live_socket_from_the_page(station: StationProcess, tab: Tab) -> None:
-    tab.open(f"{station.url}/docs/websocket")
-    with StationClient(station.url) as client:
-        client.sign_up()
-        device = client.register_device()
-        tab.ask("document.querySelector('input[name=token]').focus()")
-        tab.type(client.token)
-        tab.click("button", containing="Open a socket")
-        tab.wait_for(element("#frames", '"type":"pong"'))
-        client.send(device, [{"sensor_type": "temperature", "value": 21.5}])
-        tab.wait_for(element("#frames", '"type":"sensor_data"'))
-
     assert tab.complaints == []
     assert tab.violations() == []
