@@ -25,6 +25,7 @@ from bench.findings import Finding
 from bench.machine import describe_machine, describe_versions
 from bench.peer_servers import amqtt_version
 from bench.plan import QUICK_ROUNDS, ROUNDS, Plan
+from bench.processes import ProcessFailedError
 from bench.table import print_table
 
 HERE = Path(__file__).parent
@@ -91,7 +92,14 @@ def main(words: Sequence[str]) -> None:
         console=console,
     )
     started_at = datetime.now(UTC)
-    findings = [finding for name in arguments.only for finding in BENCHMARKS[name](plan)]
+    failed: list[str] = []
+    findings: list[Finding] = []
+    for name in arguments.only:
+        try:
+            findings += BENCHMARKS[name](plan)
+        except ProcessFailedError as error:  # the figures of the others stand
+            plan.skip(name, "everything", str(error))
+            failed.append(name)
     print_table(console, findings, plan.skips, rounds=plan.rounds)
     report = {
         "started_at": started_at.isoformat(timespec="seconds"),
@@ -105,6 +113,8 @@ def main(words: Sequence[str]) -> None:
     }
     arguments.output.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     shutil.rmtree(work_dir)
+    if failed:
+        raise SystemExit(f"failed: {', '.join(failed)}")
 
 
 def command_line(arguments: argparse.Namespace) -> str:

@@ -7,7 +7,13 @@ import time
 import msgspec
 
 from bench.cpu_meter import CpuMeter, CpuShares
-from bench.live_load import RECEIVE_BYTES, client_frame, open_socket, split_frames
+from bench.live_load import (
+    RECEIVE_BYTES,
+    answer_pings,
+    client_frame,
+    open_socket,
+    split_frames,
+)
 from bench.spread import Latencies, summarise_latencies
 
 PING = client_frame(b'{"type":"ping"}')
@@ -54,7 +60,8 @@ def probe(spec: EchoSpec) -> EchoResult:
             received = opened.recv(RECEIVE_BYTES)
             if not received:
                 raise ConnectionError("the socket was closed")
-            texts, rest = split_frames(rest + received)
+            texts, pings, rest = split_frames(rest + received)
+            answer_pings(opened, pings)
             now = time.perf_counter()
             for text in texts:
                 if PONG in text:

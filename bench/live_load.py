@@ -10,6 +10,7 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from bench.spread import Latencies, summarise_latencies
 RECEIVE_BYTES = 262_144
 TEXT_FRAME = 0x81
 PING_FRAME = 0x89
+PONG_FRAME = 0x8A
 ANSWER_TIMEOUT_S = 30.0
 SETTLE_TIMEOUT_S = 10.0
 TIMESTAMP = b'"timestamp":"'
@@ -90,17 +92,24 @@ def open_socket(port: int, path: str, token: str | None) -> socket.socket:
     return connection
 
 
-def client_frame(text: bytes) -> bytes:
-    """Return a short text frame as a client sends it, masked with zeros."""
-    return bytes((TEXT_FRAME, 0x80 | len(text))) + bytes(4) + text
+def client_frame(content: bytes, *, kind: int = TEXT_FRAME) -> bytes:
+    """Return a short frame as a client sends it, masked with zeros."""
+    return bytes((kind, 0x80 | len(content))) + bytes(4) + content
 
 
-def split_frames(received: bytes) -> tuple[list[bytes], bytes]:
-    """Return the texts of the complete frames and the bytes of the next one.
+def answer_pings(connection: socket.socket, pings: Sequence[bytes]) -> None:
+    """Show the server that somebody is there."""
+    for held in pings:
+        connection.sendall(client_frame(held, kind=PONG_FRAME))
+
+
+def split_frames(received: bytes) -> tuple[list[bytes], list[bytes], bytes]:
+    """Return the texts of the complete frames, what pings hold, and the bytes of the next frame.
 
     Raises ``ValueError`` for anything but text and pings.
     """
     texts: list[bytes] = []
+    pings: list[bytes] = []
     at = 0
     while len(received) >= at + 2:
         kind, size = received[at], received[at + 1]
@@ -113,10 +122,12 @@ def split_frames(received: bytes) -> tuple[list[bytes], bytes]:
             break
         if kind == TEXT_FRAME:
             texts.append(received[start : start + size])
-        elif kind != PING_FRAME:
+        elif kind == PING_FRAME:
+            pings.append(received[start : start + size])
+        else:
             raise ValueError(f"expected text, received {received[at : at + 40]!r}")
         at = start + size
-    return texts, received[at:]
+    return texts, pings, received[at:]
 
 
 def latency_s(text: bytes, now_us: int) -> float:
@@ -185,7 +196,9 @@ class LiveLoad:
             received = self._sockets[descriptor].recv(RECEIVE_BYTES)
             if not received:
                 raise ConnectionError("a live socket was closed")
-            texts, self._rest[descriptor] = split_frames(self._rest[descriptor] + received)
+            texts, pings, rest = split_frames(self._rest[descriptor] + received)
+            self._rest[descriptor] = rest
+            answer_pings(self._sockets[descriptor], pings)
             self.frames += len(texts)
             if self._spec.timed:
                 now_us = time.time_ns() // 1000
