@@ -26,7 +26,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory, tls_port: int) -> Iterator[
         "MQTT_TLS_CERT_FILE": str(certificate),
         "MQTT_TLS_KEY_FILE": str(certificate.with_suffix(".key")),
     }
-    with running_station(directory, environment=environment, measured=True) as station:
+    with running_station(directory, environment=environment) as station:
         yield station
 
 
