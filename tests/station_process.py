@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests import fork_server
+from tests.fork_server import ForkedProcess
 from tests.wait_until import wait_until_blocking
 
 READY = re.compile(r"Fieldstation ready: (https?://\S+) \(MQTT port (\w+)\)")
@@ -19,7 +21,10 @@ STOP_TIMEOUT_S = 20.0
 
 class StationProcess:
     """``fieldstation serve`` on free ports; ``start`` again after ``kill`` keeps the directory and
-    the ports."""
+    the ports.
+
+    With a ``wrapper``, or ``measured`` for coverage, it is started by its command, else by a fork.
+    """
 
     def __init__(
         self,
@@ -45,28 +50,30 @@ class StationProcess:
             **(environment or {}),
         }
         self._wrapper = wrapper
-        self._process: subprocess.Popen[str] | None = None
+        self._measured = measured
+        self._process: subprocess.Popen[str] | ForkedProcess | None = None
 
     @property
-    def process(self) -> subprocess.Popen[str]:
+    def process(self) -> subprocess.Popen[str] | ForkedProcess:
         assert self._process is not None, "the station was not started"
         return self._process
 
     def start(self, *, wait: bool = True) -> "StationProcess":
         """Start it; with ``wait`` until it serves."""
-        command = [
-            *self._wrapper,
-            *(sys.executable, "-m", "fieldstation", "serve"),
-            *("--port", str(self.port), "--mqtt-port", str(self.mqtt_port)),
-        ]
-        self._process = subprocess.Popen(
-            command,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        arguments = ("serve", "--port", str(self.port), "--mqtt-port", str(self.mqtt_port))
+        if self._wrapper or self._measured:
+            self._process = subprocess.Popen(
+                [*self._wrapper, sys.executable, "-m", "fieldstation", *arguments],
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        else:
+            self._process = fork_server.start(
+                "fieldstation", arguments, environment=self._environment
+            )
         self.lines = []
         threading.Thread(target=self._read, args=(self._process, self.lines), daemon=True).start()
         if wait:
@@ -107,7 +114,7 @@ class StationProcess:
         return False
 
     @staticmethod
-    def _read(process: subprocess.Popen[str], lines: list[str]) -> None:
+    def _read(process: subprocess.Popen[str] | ForkedProcess, lines: list[str]) -> None:
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:

@@ -4,10 +4,11 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests import fork_server
+from tests.fork_server import ForkedProcess
 
 DEVICE_ID = "0198c0de-0000-7000-8000-000000000001"
 DEVICE_KEY = "fsd_TheKeyThatNoLogMayShow"
@@ -17,7 +18,7 @@ SAMPLED = re.compile(r" sampled timestamp=\"([^\"]+)\" readings=(\d+)")
 class AgentProcess:
     """A started agent; its log goes to a file, so that it outlives a kill."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: ForkedProcess, log: Path) -> None:
         self.process = process
         self._log = log
 
@@ -56,11 +57,11 @@ def started_agent(
     """Start ``python -m fieldstation.agent`` with a short interval and its journal in the log."""
     log = directory / f"agent-{len(list(directory.glob('agent-*.log')))}.log"
     with log.open("wb") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fieldstation.agent", "--verbose", *arguments],
-            env=agent_environment(directory, port, **environment),
-            stdout=stderr,
-            stderr=stderr,
+        process = fork_server.start(
+            "fieldstation.agent",
+            ("--verbose", *arguments),
+            environment=agent_environment(directory, port, **environment),
+            stdout=stderr.fileno(),
         )
     running = AgentProcess(process, log)
     try:
