@@ -1,5 +1,7 @@
 """Fixtures for every test: databases, and real stations on them."""
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,10 @@ import pytest
 from tests.clients import StationClient
 from tests.services import fresh_postgresql_database
 from tests.station_process import StationProcess, running_station
+
+# Whatever the machine says: without byte code every process of every test compiles it anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture
