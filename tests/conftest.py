@@ -1,5 +1,6 @@
 """Fixtures for every test: databases, and real stations on them."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,12 @@ import pytest
 from tests.clients import StationClient
 from tests.services import fresh_postgresql_database
 from tests.station_process import StationProcess, running_station
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected to itself: visiting it costs a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ first, second and last is what the command does. Tests of the start itself use t
 
 import atexit
 import functools
+import gc
 import importlib
 import json
 import os
@@ -221,6 +222,7 @@ def run(request: dict[str, Any]) -> None:
 def main(address: str) -> None:
     for module in IMPORTED:
         importlib.import_module(module)
+    gc.freeze()  # children neither visit nor copy what was imported
     server = Server(address)
     os.write(1, b"ready\n")
     request = server.serve()
