@@ -153,10 +153,15 @@ class Server:
         self._running: dict[int, tuple[int, socket.socket]] = {}
 
     def serve(self) -> dict[str, Any] | None:
-        """Return None when standard input ends, and in each child what it is to run."""
+        """Return None when standard input ends, and in each child what it is to run.
+
+        Nothing that was started outlives the server.
+        """
         while True:
             readable, _, _ = select.select([0, self._listener, *self._running], [], [])
             if 0 in readable:
+                for process_id, _ in self._running.values():
+                    os.killpg(process_id, signal.SIGKILL)
                 return None
             for descriptor in readable:
                 if isinstance(descriptor, int):

@@ -34,6 +34,7 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StationProcess
         yield station
 
 
+@pytest.mark.takes_minutes
 def test_schemathesis_finds_nothing(station: StationProcess, tmp_path: Path) -> None:
     with StationClient(station.url) as owner, StationClient(station.url) as passing:
         passing.sign_up()
