@@ -10,13 +10,8 @@ from typing import Any
 import structlog
 from sqlalchemy.engine import URL
 
-from fieldstation.adapters.certificates import Authority
 from fieldstation.adapters.data_directory import DataDirectory
-from fieldstation.adapters.mqtt_server.configuration import (
-    mqtt_options,
-    tls_context,
-    trust_devices,
-)
+from fieldstation.adapters.mqtt_server.configuration import mqtt_options, tls_context
 from fieldstation.adapters.mqtt_server.health import MqttHealth
 from fieldstation.adapters.mqtt_server.kept import KeptState
 from fieldstation.adapters.mqtt_server.nodes import other_nodes
@@ -26,6 +21,7 @@ from fieldstation.adapters.mqtt_server.station import StationDoor
 from fieldstation.adapters.opentelemetry_export import open_spans
 from fieldstation.adapters.outbound.client import Outbound
 from fieldstation.adapters.shared_counts import shared_counts
+from fieldstation.adapters.station_authority import StationAuthority
 from fieldstation.bus.selection import event_bus
 from fieldstation.core.clock import Clock, SystemClock, instant_to_us
 from fieldstation.core.errors import Busy
@@ -51,8 +47,10 @@ from fieldstation.domains.identity.jobs import (
 from fieldstation.domains.identity.ports import Quota, UnlimitedQuota
 from fieldstation.domains.identity.schemas.callers import changed_entity
 from fieldstation.domains.identity.service.authenticator import Authenticator
+from fieldstation.domains.identity.service.authority import PURPOSE
 from fieldstation.domains.identity.service.passwords import Passwords, station_hasher
 from fieldstation.domains.identity.service.revocations import note_change
+from fieldstation.domains.identity.service.sealing import Sealer, known_secrets
 from fieldstation.domains.identity.service.tokens import load_key_ring
 from fieldstation.domains.live.hub import Hub
 from fieldstation.domains.live.sockets import Sockets
@@ -122,6 +120,10 @@ class Runtime:
         self.database = Database(create_engines(url, settings.database), self.bus.publish)
         self.key_ring = load_key_ring(settings)
         self.authenticator = Authenticator(self.database, clock, settings.auth, self.key_ring)
+        sealer = Sealer(known_secrets(settings), purpose=PURPOSE)
+        self.authority = StationAuthority(
+            self.database, sealer, data_dir=self.directory.path, clock=clock
+        )
         self.passwords = Passwords(station_hasher(memory_kib=settings.auth.password_memory_kib))
         self.last_seen = LastSeen(self.database, clock)
         self.idempotency = IdempotencyKeys(self.database, clock)
@@ -156,11 +158,7 @@ class Runtime:
         self.intake_door = IntakeDoor(
             self.catalog, self.intake, settings.telemetry.request_readings_max
         )
-        tls = tls_context(settings.mqtt)
-        authority = None
-        if tls is not None:
-            authority = Authority.of(self.directory.path, now=clock.now())
-            trust_devices(tls, authority)
+        self.tls = tls_context(settings.mqtt)
         self.mqtt_door = StationDoor(
             database=self.database,
             kept=KeptState(self.database, self.store, node_id=self.node_id),
@@ -173,7 +171,7 @@ class Runtime:
             start_task=self._start_task,
             revoke=self._revoke,
             quota=self.quota,
-            certificate_token=authority.token_of if authority else None,
+            certificate_token=self.authority.token_of,
         )
         self.nodes = other_nodes(
             self.database, self.store, self.bus, node_id=self.node_id, clock=clock
@@ -181,7 +179,7 @@ class Runtime:
         self.mqtt: MqttServer | None = None
         if settings.mqtt.enabled:
             self.mqtt = MqttServer(
-                mqtt_options(settings.mqtt), self.mqtt_door, clock, tls=tls, nodes=self.nodes
+                mqtt_options(settings.mqtt), self.mqtt_door, clock, tls=self.tls, nodes=self.nodes
             )
         self.state = StationState(
             settings=settings,
@@ -242,6 +240,7 @@ class Runtime:
             self.hub.begin_at(begin)
             self.follower.begin_at(begin)
             self.writer.told_seq = begin.get(self.node_id, 0)
+            await self.authority.open(self.tls)
             await self._open_mqtt()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks

@@ -8,7 +8,7 @@ from sqlalchemy import event, make_url
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from fieldstation.core.settings import DatabaseSettings, SettingsError
 
@@ -78,6 +78,23 @@ def create_engines(url: URL, settings: DatabaseSettings) -> Engines:
     )
     reader = engine.execution_options(postgresql_readonly=True)
     return Engines(writer=engine, reader=reader)
+
+
+def looking_engine(url: URL) -> AsyncEngine:
+    """Create an engine for one look beside a running station.
+
+    On SQLite it can neither write nor checkpoint, not even when it closes last.
+    """
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(
+            url,
+            poolclass=NullPool,
+            connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S},
+        )
+    file = Path(url.database or "").absolute().as_uri()
+    return create_async_engine(
+        url.set(database=file, query={"mode": "ro", "uri": "true"}), poolclass=NullPool
+    )
 
 
 def sqlite_engine(

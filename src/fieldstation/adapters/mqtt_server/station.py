@@ -80,7 +80,7 @@ class StationDoor:
         start_task: StartTask,
         revoke: Callable[[str], object],
         quota: Quota,
-        certificate_token: Callable[[bytes], str] | None = None,
+        certificate_token: Callable[[bytes], str | None],
     ) -> None:
         self._database = database
         self.load_retained = kept.load_retained
@@ -128,9 +128,11 @@ class StationDoor:
     def _token_of(self, credentials: MqttCredentials) -> str:
         """Return the key: the password, or what the client certificate stands for."""
         if credentials.password is None:
-            if credentials.certificate is not None and self._certificate_token is not None:
-                return self._certificate_token(credentials.certificate)
-            raise Unauthenticated("Connect with a device key or a user API key as the password.")
+            shown = credentials.certificate
+            certified = None if shown is None else self._certificate_token(shown)
+            if certified is None:
+                raise Unauthenticated("Connect with a device key or a user API key as password.")
+            return certified
         try:
             token = credentials.password.decode("ascii")
         except UnicodeDecodeError as error:
