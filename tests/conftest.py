@@ -1,6 +1,8 @@
 """Fixtures for every test: databases, and real stations on them."""
 
 import gc
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,10 @@ import pytest
 from tests.clients import StationClient
 from tests.services import fresh_postgresql_database
 from tests.station_process import StationProcess, running_station
+
+# Whatever the machine says: without byte code every process of every test compiles it anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

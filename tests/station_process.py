@@ -23,7 +23,8 @@ class StationProcess:
     """``fieldstation serve`` on free ports; ``start`` again after ``kill`` keeps the directory and
     the ports.
 
-    With a ``wrapper``, or ``measured`` for coverage, it is started by its command, else by a fork.
+    It is started by a fork; by its command with a ``wrapper``, ``measured`` for coverage, or where
+    the start itself counts: ``forked=False``.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class StationProcess:
         environment: Mapping[str, str] | None = None,
         wrapper: tuple[str, ...] = (),
         measured: bool = False,
+        forked: bool = True,
     ) -> None:
         self.data_dir = data_dir
         self.url = ""
@@ -50,7 +52,7 @@ class StationProcess:
             **(environment or {}),
         }
         self._wrapper = wrapper
-        self._measured = measured
+        self._forked = forked and not measured and not wrapper
         self._process: subprocess.Popen[str] | ForkedProcess | None = None
 
     @property
@@ -61,7 +63,11 @@ class StationProcess:
     def start(self, *, wait: bool = True) -> "StationProcess":
         """Start it; with ``wait`` until it serves."""
         arguments = ("serve", "--port", str(self.port), "--mqtt-port", str(self.mqtt_port))
-        if self._wrapper or self._measured:
+        if self._forked:
+            self._process = fork_server.start(
+                "fieldstation", arguments, environment=self._environment
+            )
+        else:
             self._process = subprocess.Popen(
                 [*self._wrapper, sys.executable, "-m", "fieldstation", *arguments],
                 env=self._environment,
@@ -69,10 +75,6 @@ class StationProcess:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
-            )
-        else:
-            self._process = fork_server.start(
-                "fieldstation", arguments, environment=self._environment
             )
         self.lines = []
         threading.Thread(target=self._read, args=(self._process, self.lines), daemon=True).start()

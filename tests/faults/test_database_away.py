@@ -28,7 +28,8 @@ from tests.wait_until import wait_until
 
 pytestmark = pytest.mark.anyio
 
-OUTAGE_S = float(os.environ.get("FAULT_OUTAGE_S", "8"))
+OUTAGE_S = float(os.environ.get("FAULT_OUTAGE_S", "4"))
+"""Refused connections are tried again several times a second."""
 SWALLOWED_S = max(OUTAGE_S, 12.0)
 """Longer than the station waits for one answer of its database, so that it finds out."""
 QUEUE_READINGS_MAX = 2_000
