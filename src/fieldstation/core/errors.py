@@ -69,9 +69,15 @@ class PreconditionFailed(StationError):
 
 
 class TooLarge(StationError):
-    """A body, packet or nesting over its limit."""
+    """A body or packet over its limit."""
 
     default_code = "too_large"
+
+
+class TooDeep(TooLarge):
+    """Nesting over its limit: what comes with it is not looked at either."""
+
+    default_code = "too_deep"
 
 
 class UnsupportedMedia(StationError):

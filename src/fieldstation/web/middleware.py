@@ -11,11 +11,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fieldstation.core.correlation import choose_correlation_id, fresh_id, ids
-from fieldstation.core.errors import StationError, TooLarge
+from fieldstation.core.errors import StationError
 from fieldstation.core.limits import BODY_BYTES_MAX
 from fieldstation.core.settings import Settings
 from fieldstation.core.tracing import parse_traceparent, trace
 from fieldstation.web.aliases import ALIASES
+from fieldstation.web.bodies import too_large
 from fieldstation.web.cross_origin import CrossOrigin
 from fieldstation.web.hosts import Hosts
 from fieldstation.web.problems import render_crash, render_error
@@ -293,11 +294,6 @@ def bounded(receive: Receive, body_bytes_max: int) -> Receive:
         return message
 
     return receive_bounded
-
-
-def too_large(body_bytes_max: int) -> TooLarge:
-    most = body_bytes_max // (1024 * 1024)
-    return TooLarge(f"The body is larger than {most} MiB; send it in parts.")
 
 
 def route_template(scope: Scope) -> str:

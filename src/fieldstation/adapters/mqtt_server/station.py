@@ -26,6 +26,7 @@ from fieldstation.core.errors import (
     Invalid,
     Malformed,
     QuotaExceeded,
+    TooDeep,
     TooLarge,
     Unauthenticated,
 )
@@ -233,9 +234,7 @@ class StationDoor:
         try:
             decoded = decode_readings(payload)
         except (Malformed, Invalid, TooLarge) as error:
-            return self._refuse(
-                device, topic, payload, receipt, error=error.code, detail=error.detail
-            )
+            return self._refuse_unread(device, topic, payload, receipt, error)
         return self._take(device, topic, payload, receipt, decoded)
 
     def _take_sensor(
@@ -247,9 +246,7 @@ class StationDoor:
         try:
             item = read_sensor_payload(payload, sensor_type=parts[1], sensor_id=parts[2])
         except (Malformed, TooLarge) as error:
-            return self._refuse(
-                device, topic, payload, receipt, error=error.code, detail=error.detail
-            )
+            return self._refuse_unread(device, topic, payload, receipt, error)
         reading = read_item(item)
         if not isinstance(reading, Incoming):
             code, detail = reading
@@ -318,6 +315,20 @@ class StationDoor:
         self._intake.beat(Heartbeat(device.organization_id, device.device_id, payload, now_us))
         self._intake.count_for(receipt)
         return Verdict.TAKEN
+
+    def _refuse_unread(
+        self,
+        device: DeviceSeries,
+        topic: str,
+        payload: bytes,
+        receipt: Receipt,
+        error: Malformed | Invalid | TooLarge,
+    ) -> Verdict:
+        verdict = self._refuse(
+            device, topic, payload, receipt, error=error.code, detail=error.detail
+        )
+        too_deep = verdict is Verdict.REFUSED and isinstance(error, TooDeep)
+        return Verdict.TOO_LARGE if too_deep else verdict
 
     def _refuse(
         self,
