@@ -108,8 +108,17 @@ class TooManyRequests(StationError):
 
     default_code = "rate_limited"
 
-    def __init__(self, detail: str, *, retry_after_s: int, code: str | None = None) -> None:
-        super().__init__(detail, code=code, members={"retry_after": retry_after_s})
+    def __init__(
+        self,
+        detail: str,
+        *,
+        retry_after_s: int,
+        code: str | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            detail, code=code, members={"retry_after": retry_after_s, **(members or {})}
+        )
         self.retry_after_s = retry_after_s
 
 
