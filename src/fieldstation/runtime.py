@@ -47,9 +47,10 @@ from fieldstation.domains.identity.jobs import (
     note_key_uses,
     purge_expired,
 )
-from fieldstation.domains.identity.ports import Quota, UnlimitedQuota
+from fieldstation.domains.identity.ports import Quota
 from fieldstation.domains.identity.schemas.callers import changed_entity
 from fieldstation.domains.identity.service.authenticator import Authenticator
+from fieldstation.domains.identity.service.bounds import OrganizationBounds
 from fieldstation.domains.identity.service.passwords import Passwords, station_hasher
 from fieldstation.domains.identity.service.revocations import note_change
 from fieldstation.domains.identity.service.tokens import load_key_ring
@@ -105,7 +106,7 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
-        self.quota = quota or UnlimitedQuota()
+        self.quota = quota or OrganizationBounds(settings.bounds, devices.count_devices)
         self.directory = DataDirectory(settings.station.data_dir)
         self.directory.prepare()
         self.node_id = self.directory.node_id(settings.station.node_id)

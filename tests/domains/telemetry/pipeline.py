@@ -14,7 +14,6 @@ from fieldstation.core.clock import ManualClock
 from fieldstation.core.settings import DatabaseSettings, TelemetrySettings
 from fieldstation.db.database import Database
 from fieldstation.db.engines import create_engines, database_url
-from fieldstation.domains.identity.ports import UnlimitedQuota
 from fieldstation.domains.telemetry.catalog import Catalog, DeviceSeries
 from fieldstation.domains.telemetry.groups import Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
@@ -25,6 +24,7 @@ from fieldstation.domains.telemetry.service import IntakeDoor
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 from fieldstation.domains.telemetry.writer import Committed, Writer
 from fieldstation.migrations.upgrade import upgrade
+from tests.planned_station import ReadingsPlan
 from tests.station_database import ignore_event
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -118,7 +118,7 @@ async def pipeline(
         door=IntakeDoor(
             catalog,
             intake,
-            ReadingQuotas(UnlimitedQuota(), database),
+            ReadingQuotas(ReadingsPlan(), database),
             settings.request_readings_max,
         ),
         writer=Writer(
