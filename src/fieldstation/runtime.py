@@ -15,7 +15,6 @@ from fieldstation.adapters.mqtt_server.configuration import mqtt_options, tls_co
 from fieldstation.adapters.mqtt_server.health import MqttHealth
 from fieldstation.adapters.mqtt_server.kept import KeptState
 from fieldstation.adapters.mqtt_server.nodes import other_nodes
-from fieldstation.adapters.mqtt_server.quotas import QUOTA_INTERVAL_S
 from fieldstation.adapters.mqtt_server.server import MqttServer
 from fieldstation.adapters.mqtt_server.station import StationDoor
 from fieldstation.adapters.opentelemetry_export import open_spans
@@ -44,10 +43,11 @@ from fieldstation.domains.identity.jobs import (
     note_key_uses,
     purge_expired,
 )
-from fieldstation.domains.identity.ports import Quota, UnlimitedQuota
+from fieldstation.domains.identity.ports import Quota
 from fieldstation.domains.identity.schemas.callers import changed_entity
 from fieldstation.domains.identity.service.authenticator import Authenticator
 from fieldstation.domains.identity.service.authority import PURPOSE
+from fieldstation.domains.identity.service.bounds import OrganizationBounds
 from fieldstation.domains.identity.service.passwords import Passwords, station_hasher
 from fieldstation.domains.identity.service.revocations import note_change
 from fieldstation.domains.identity.service.sealing import Sealer, known_secrets
@@ -62,6 +62,7 @@ from fieldstation.domains.telemetry.follower import Follower
 from fieldstation.domains.telemetry.groups import Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.last_values import LastValues
+from fieldstation.domains.telemetry.quotas import QUOTA_INTERVAL_S, ReadingQuotas
 from fieldstation.domains.telemetry.service import IntakeDoor
 from fieldstation.domains.telemetry.store.selection import reading_store
 from fieldstation.domains.telemetry.writer import Committed, Writer
@@ -103,7 +104,7 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
-        self.quota = quota or UnlimitedQuota()
+        self.quota = quota or OrganizationBounds(settings.bounds, devices.count_devices)
         self.directory = DataDirectory(settings.station.data_dir)
         self.directory.prepare()
         self.node_id = self.directory.node_id(settings.station.node_id)
@@ -155,8 +156,9 @@ class Runtime:
         settings, clock = self.settings, self.clock
         self.outbound = Outbound(settings.outbound.allowed)
         self.sockets = Sockets(settings.live, clock)
+        self.quotas = ReadingQuotas(self.quota, self.database)
         self.intake_door = IntakeDoor(
-            self.catalog, self.intake, settings.telemetry.request_readings_max
+            self.catalog, self.intake, self.quotas, settings.telemetry.request_readings_max
         )
         self.tls = tls_context(settings.mqtt)
         self.mqtt_door = StationDoor(
@@ -170,7 +172,7 @@ class Runtime:
             clock=clock,
             start_task=self._start_task,
             revoke=self._revoke,
-            quota=self.quota,
+            quotas=self.quotas,
             certificate_token=self.authority.token_of,
         )
         self.nodes = other_nodes(
@@ -308,7 +310,7 @@ class Runtime:
             ("readings", partial(repeat, self.store.flush_due, interval_s=FLUSH_LOOK_INTERVAL_S)),
             ("key-uses", partial(repeat, self._note_key_uses, interval_s=KEY_USES_INTERVAL_S)),
             ("loop-lag", partial(watch_loop, self.state)),
-            ("quotas", partial(repeat, self.mqtt_door.quotas.look, interval_s=QUOTA_INTERVAL_S)),
+            ("quotas", partial(repeat, self.quotas.look, interval_s=QUOTA_INTERVAL_S)),
             ("rate-limits", partial(repeat, self.rate_sharing.exchange, interval_s=sync_s)),
         ]
         supervised = [(name, supervise(name, start)) for name, start in work]

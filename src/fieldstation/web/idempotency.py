@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fieldstation.core.errors import Busy, Conflict, Malformed
+from fieldstation.core.limits import INLINE_DECODE_BYTES_MAX
 from fieldstation.db.idempotency import First, IdempotencyKeys
 from fieldstation.web.rate_limits import Recognise, address_of
 
@@ -90,7 +91,7 @@ class Idempotency:
         except ClientDisconnect:
             return
         digest = digest_of(await self.caller(scope), scope["path"].encode(), key)
-        body_digest = digest_of(scope["query_string"], body)
+        body_digest = await digest_body(scope["query_string"], body)
         if digest in self.unfreed:
             await self.keys.give_back(digest)
             self.unfreed.pop(digest, None)
@@ -189,11 +190,18 @@ class Result:
             await self._send(message)
 
 
+async def digest_body(query: bytes, body: bytes) -> str:
+    if len(body) > INLINE_DECODE_BYTES_MAX:
+        return await asyncio.to_thread(digest_of, query, body)
+    return digest_of(query, body)
+
+
 def digest_of(*parts: bytes) -> str:
     """Hash parts so that no two lists of parts look alike."""
     found = hashlib.sha256()
     for part in parts:
-        found.update(len(part).to_bytes(8, "big") + part)
+        found.update(len(part).to_bytes(8, "big"))
+        found.update(part)
     return found.hexdigest()
 
 

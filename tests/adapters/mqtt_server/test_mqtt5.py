@@ -6,6 +6,7 @@ import pytest
 
 from fieldstation.adapters.mqtt_server.options import PacketLimits
 from fieldstation.adapters.mqtt_server.packets import Reason
+from fieldstation.adapters.mqtt_server.ports import Verdict
 from fieldstation.core.clock import ManualClock
 from tests.adapters.mqtt_server.raw_client import (
     PINGREQ,
@@ -89,7 +90,7 @@ async def test_a_refused_connect_is_told_why(frame: bytes, code: Reason) -> None
 
 async def test_an_acknowledgement_says_what_became_of_the_message() -> None:
     station = MemoryStation(commits_itself=False)
-    station.refused_payloads.add(b"NaN")
+    station.verdicts[b"NaN"] = Verdict.REFUSED
     async with serving(station) as server, connected5(server, username="device:d1") as client:
         own = "devices/d1/readings"
         client.send(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from fastapi import APIRouter, Depends, Request, Response
 
 from fieldstation.domains.devices import service as devices
+from fieldstation.domains.identity.errors import quota_exceeded
 from fieldstation.domains.telemetry import service
 from fieldstation.domains.telemetry.access import Reader, documented_sender, sender_of
 from fieldstation.domains.telemetry.parameters import (
@@ -23,6 +24,7 @@ from fieldstation.domains.telemetry.payloads import (
     decode_msgpack,
     decode_readings,
 )
+from fieldstation.domains.telemetry.quotas import used_up
 from fieldstation.domains.telemetry.rendering import encode
 from fieldstation.domains.telemetry.schemas import (
     BucketList,
@@ -57,7 +59,10 @@ router = APIRouter(tags=["Telemetry"])
     summary="Send readings",
     dependencies=[Depends(documented_sender)],
     openapi_extra={"requestBody": {"content": {"application/cbor": {}, "application/msgpack": {}}}},
-    responses=refuses(service.no_valid_readings(1, [service.FUTURE_READING])),
+    responses=refuses(
+        service.no_valid_readings(1, [service.FUTURE_READING]),
+        used_up(quota_exceeded("readings", limit=1_000_000, used=1_000_000)),
+    ),
 )
 async def send_readings(request: Request) -> Response:
     """Store readings of a device; answered only after they are committed to disk.

@@ -50,8 +50,10 @@ several organizations names one in the header `X-Organization`, by id or slug; d
 **Time** is RFC 3339 in UTC, with microseconds. **Errors** are `application/problem+json` (RFC 9457)
 with a stable code in `error`.
 
-**Limits:** bodies up to {fixed.BODY_BYTES_MAX // MIB} MiB ({fixed.INFLATED_BYTES_MAX // MIB} MiB
-inflated), JSON up to {fixed.JSON_DEPTH_MAX} levels deep, pages up to {fixed.PAGE_ITEMS_MAX} items
+**Limits:** readings in bodies up to {fixed.BODY_BYTES_MAX // MIB} MiB
+({fixed.INFLATED_BYTES_MAX // MIB} MiB inflated), everything else up to
+{fixed.ROUTE_BODY_BYTES_MAX // MIB} MiB with {fixed.ROUTE_BODY_VALUES_MAX:,} values, JSON up to
+{fixed.JSON_DEPTH_MAX} levels deep, pages up to {fixed.PAGE_ITEMS_MAX} items
 ({fixed.PAGE_ITEMS_DEFAULT} if not said). What is too much is refused with 413, 422 or 429, never
 cut silently. `X-RateLimit-Limit`, `-Remaining` and `-Reset` (epoch seconds) say how many requests
 are left, and `Retry-After` when to come back.

@@ -167,5 +167,8 @@ async def change_password(form: PasswordChange, account: OwnSession, desk: TheDe
 async def ws_ticket(
     db: Db, caller: AnyCaller, clock: TheClock, settings: TheSettings
 ) -> TicketRead:
-    """Return a ticket that opens one WebSocket (`?ticket=`) as this caller, within seconds."""
-    return tickets.issue(db, caller, clock=clock, lifetime_s=settings.auth.ticket_expire_s)
+    """Return a ticket that opens one WebSocket (`?ticket=`) as this caller, within seconds.
+
+    Of more than 20 that were not used the oldest are void.
+    """
+    return await tickets.issue(db, caller, clock=clock, lifetime_s=settings.auth.ticket_expire_s)
