@@ -157,9 +157,9 @@ def sqlite_files(settings: Settings, *, instead: str) -> dict[str, Path]:
 
 def refuse_faults(path: Path) -> None:
     from fieldstation.adapters.sqlite_backup.verification import find_faults
-    from fieldstation.cli.revisions import known_revisions
+    from fieldstation.migrations.revisions import REVISIONS
 
-    faults = find_faults(path, known_revisions=known_revisions())
+    faults = find_faults(path, known_revisions=REVISIONS)
     for fault in faults:
         typer.echo(fault, err=True)
     if faults:

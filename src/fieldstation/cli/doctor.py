@@ -107,19 +107,18 @@ def check_host(settings: Settings, urls: "dict[str, URL]") -> "list[Check]":
 
 def check_databases(urls: "dict[str, URL]") -> "list[Check]":
     from fieldstation.adapters.diagnosis import postgresql, sqlite_files
-    from fieldstation.cli.revisions import known_revisions
+    from fieldstation.migrations.revisions import REVISIONS
 
-    revisions = known_revisions()
     checks: list[Check] = []
     for target, url in urls.items():
         if is_postgresql(url):
-            checks += asyncio.run(postgresql.check_server(url, target, revisions))
+            checks += asyncio.run(postgresql.check_server(url, target, REVISIONS))
             continue
         file = Path(url.database or "")
         if target == "station" and file.parent.is_dir():
             checks.append(sqlite_files.check_durability(file.parent))
         checks.append(sqlite_files.check_file(file))
-        checks.append(sqlite_files.check_schema(file, target, revisions))
+        checks.append(sqlite_files.check_schema(file, target, REVISIONS))
     return checks
 
 

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
-from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -35,6 +34,7 @@ from fieldstation.core.limits import (
 )
 from fieldstation.web.problems import render_error
 from fieldstation.web.rate_limits import Recognise
+from fieldstation.web.routing import Routers, http_routes
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -60,7 +60,6 @@ JSON = "application/json"
 JSON_TYPES = re.compile(r"application/([\w.!#$&^-]+\+)?json\Z")
 FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
-Routers = Iterable[tuple[APIRouter, str]]
 T = TypeVar("T")
 
 
@@ -133,10 +132,9 @@ class BodyCheck:
         self.app = app
         self.recognise = recognise
         self.taking = [
-            (method, prefix, route, getattr(route.body_field.field_info, "media_type", JSON))
-            for router, prefix in routers
-            for route in router.routes
-            if isinstance(route, APIRoute) and route.body_field is not None
+            (method, route, getattr(route.body_field.field_info, "media_type", JSON))
+            for route in http_routes(routers)
+            if route.body_field is not None
             for method in route.methods or ()
         ]
 
@@ -169,10 +167,8 @@ class BodyCheck:
         return next(
             (
                 (route, media)
-                for wanted, prefix, route, media in self.taking
-                if wanted == method
-                and path.startswith(prefix)
-                and route.path_regex.match(path[len(prefix) :])
+                for wanted, route, media in self.taking
+                if wanted == method and route.path_regex.match(path)
             ),
             None,
         )

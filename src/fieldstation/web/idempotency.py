@@ -4,13 +4,11 @@ import asyncio
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import structlog
-from fastapi import APIRouter
-from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +17,7 @@ from fieldstation.core.errors import Busy, Conflict, Malformed
 from fieldstation.core.limits import INLINE_DECODE_BYTES_MAX
 from fieldstation.db.idempotency import First, IdempotencyKeys
 from fieldstation.web.rate_limits import Recognise, address_of
+from fieldstation.web.routing import Routers, http_routes
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +30,6 @@ RESULT_BYTES_MAX = 2 * 1024 * 1024
 UNFREED_MAX = 10_000
 SHOWN_ONCE = frozenset({"api_key", "password", "secret"})
 """Members of an answer that are secrets: a repetition gets null instead, and none is stored."""
-
-Routers = Iterable[tuple[APIRouter, str]]
 
 
 class Idempotency:
@@ -58,12 +55,9 @@ class Idempotency:
         self.wait_s = wait_s
         self.unfreed: OrderedDict[str, None] = OrderedDict()
         self.creating = [
-            (prefix, route)
-            for router, prefix in routers
-            for route in router.routes
-            if isinstance(route, APIRoute)
-            and "POST" in (route.methods or ())
-            and route.status_code == 201
+            route
+            for route in http_routes(routers)
+            if "POST" in (route.methods or ()) and route.status_code == 201
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,10 +71,7 @@ class Idempotency:
         await self.once(key, scope, receive, send)
 
     def creates(self, path: str) -> bool:
-        return any(
-            path.startswith(prefix) and route.path_regex.match(path[len(prefix) :])
-            for prefix, route in self.creating
-        )
+        return any(route.path_regex.match(path) for route in self.creating)
 
     async def once(self, key: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Do it, or answer what came of it. Raises ``Malformed``, ``Conflict``, ``Busy``."""

@@ -305,9 +305,5 @@ def bounded(receive: Receive, state: Mapping[str, Any], body_bytes_max: int) -> 
 
 
 def route_template(scope: Scope) -> str:
-    """Return the whole template: what comes before the router's own part has no parameters."""
-    template: str | None = getattr(scope.get("route"), "path", None)
-    if template is None:
-        return "unmatched"
-    prefix = scope["path"].rsplit("/", template.count("/"))[0]
-    return f"{prefix}{template}"
+    """Return the path as the route declares it, whatever stands for its parameters."""
+    return getattr(scope.get("route"), "path", "unmatched")

@@ -22,9 +22,9 @@ from fieldstation.core.errors import Busy, Conflict, NotFound
 from fieldstation.core.settings import DatabaseSettings
 from fieldstation.db.engines import create_engines, database_url
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
+from fieldstation.migrations.revisions import REVISIONS
 from tests.adapters.sqlite_backup.stations import (
     NOW,
-    REVISIONS,
     StationFiles,
     make_killed_station,
     make_station,

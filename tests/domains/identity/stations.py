@@ -33,6 +33,7 @@ from fieldstation.domains.identity.service.tokens import KeyRing
 from fieldstation.web.problems import install_problem_handlers
 from fieldstation.web.rate_counters import RateCounters
 from fieldstation.web.rate_limits import NamedLimits
+from fieldstation.web.routing import mount
 
 START = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 SECRET = "a secret of the tests, thirty-two characters and more"
@@ -223,9 +224,7 @@ async def open_station(
     unlimited = settings.limits.model_copy(update={"enabled": False})
     app.state.named_limits = NamedLimits(RateCounters(clock.now_us, keys_max=100), unlimited)
     install_problem_handlers(app)
-    for router in routes.routers:
-        app.include_router(router, prefix="/api/v1")
-    app.include_router(probe)
+    mount(app, [*routes.routers, probe])
     watch = RevocationWatch(database, clock, bus.publish)
     station = Station(database, bus, clock, settings, hasher, passwords, authenticator, watch, app)
     bus.subscribe(CredentialRevoked, station.forget)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 
 from fieldstation.domains.devices import service as devices
 from fieldstation.domains.identity.errors import quota_exceeded
@@ -39,6 +39,7 @@ from fieldstation.web.dependencies import ReadDb
 from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.hot_route import HotRoute
 from fieldstation.web.pagination import Listed, Page
+from fieldstation.web.routing import API, station_router
 
 DECODERS = {
     JSON: decode_readings,
@@ -48,8 +49,8 @@ DECODERS = {
     "application/x-msgpack": decode_msgpack,
 }
 
-intake_router = APIRouter(route_class=HotRoute, tags=["Telemetry"])
-router = APIRouter(tags=["Telemetry"])
+intake_router = station_router(API, tag="Telemetry", route_class=HotRoute)
+router = station_router(API, tag="Telemetry")
 
 
 @intake_router.post(

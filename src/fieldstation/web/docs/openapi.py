@@ -31,7 +31,8 @@ from fieldstation.web.docs.shared import (
     unsent_example,
 )
 from fieldstation.web.etags import tagging
-from fieldstation.web.rate_limits import Routers, declared_limit
+from fieldstation.web.rate_limits import declared_limit
+from fieldstation.web.routing import Routers, http_routes
 
 SCHEMAS = "#/components/schemas/{model}"
 MIB = 1024 * 1024
@@ -82,12 +83,6 @@ API_INFO: dict[str, Any] = {
         {"name": "System", "description": "How the station is: health, metrics, version."},
     ],
 }
-
-
-def operation_id(route: APIRoute) -> str:
-    """Name an operation for generated clients: its area and its function."""
-    area = str(route.tags[0]).lower() if route.tags else "station"
-    return area + "".join(word.capitalize() for word in route.name.split("_"))
 
 
 def describe_api(app: FastAPI, *, routers: Routers, settings: Settings) -> dict[str, Any]:
@@ -141,10 +136,8 @@ def limits_in_words(limits: LimitSettings) -> str:
 def routes_by_operation(routers: Routers) -> dict[tuple[str, str], APIRoute]:
     """Return the route of every method (in lower case) and path."""
     return {
-        (method.lower(), prefix + route.path): route
-        for router, prefix in routers
-        for route in router.routes
-        if isinstance(route, APIRoute)
+        (method.lower(), route.path): route
+        for route in http_routes(routers)
         for method in route.methods or ()
     }
 
