@@ -17,7 +17,8 @@ from fieldstation.domains.identity.service.authority import (
     find_authority,
 )
 from fieldstation.domains.identity.service.sealing import Sealer, known_secrets
-from fieldstation.migrations.upgrade import configuration, run_on_sqlite
+from fieldstation.migrations.chain import configuration
+from fieldstation.migrations.upgrade import run_on_sqlite
 
 REVISION_BEFORE = "20261126_mqtt_nodes"
 """The newest schema that knew no authority."""

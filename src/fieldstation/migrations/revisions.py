@@ -10,6 +10,7 @@ REVISIONS = (
     "20261122_mqtt_sessions",
     "20261122_idempotency",
     "20261126_mqtt_nodes",
+    "20261126_certificate_authority",
 )
 """Oldest first; each is a file in ``versions``."""
 

@@ -183,10 +183,8 @@ class StationDoor:
         return publishes and identity.organization_id in self._over_quota
 
     def may_subscribe(self, identity: MqttIdentity, topic_filter: str) -> bool:
-        if identity.can_subscribe_any:
-            return True
-        if identity.device_id is None:
-            return False
+        if identity.can_subscribe_any or identity.device_id is None:
+            return identity.can_subscribe_any
         return topic_filter.startswith(f"devices/{identity.device_id}/") or is_shared(topic_filter)
 
     def when_ready(self, wake: Callable[[], None]) -> None:
