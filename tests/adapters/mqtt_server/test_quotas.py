@@ -13,10 +13,11 @@ from fieldstation.adapters.mqtt_server.packets import ConnectCode, Reason
 from fieldstation.adapters.mqtt_server.server import MqttServer
 from fieldstation.core.settings import read_settings
 from fieldstation.db.database import Session
+from fieldstation.db.engines import station_url, telemetry_url
 from fieldstation.domains.identity.errors import quota_exceeded
 from fieldstation.main import create_app
 from fieldstation.migrations.upgrade import upgrade
-from fieldstation.runtime import Runtime, station_url, telemetry_url
+from fieldstation.runtime import Runtime
 from tests.adapters.mqtt_server.raw_client import (
     CONNACK,
     DISCONNECT,
