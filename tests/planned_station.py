@@ -11,10 +11,11 @@ from httpx2 import ASGITransport, AsyncClient
 from fieldstation.adapters.mqtt_server.server import MqttServer
 from fieldstation.core.settings import read_settings
 from fieldstation.db.database import Session
+from fieldstation.db.engines import station_url, telemetry_url
 from fieldstation.domains.identity.errors import quota_exceeded
 from fieldstation.main import create_app
 from fieldstation.migrations.upgrade import upgrade
-from fieldstation.runtime import Runtime, station_url, telemetry_url
+from fieldstation.runtime import Runtime
 from tests.clients import PASSWORD
 
 

@@ -6,14 +6,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fieldstation.adapters.sqlite_backup import create_backup
+from fieldstation.adapters.sqlite_backup.creation import create_backup
 from fieldstation.adapters.sqlite_backup.manifest import BACKUPS
 from fieldstation.core.errors import Conflict, Invalid
+from fieldstation.db.engines import station_url, telemetry_url
 from fieldstation.domains.devices import service as devices
 from fieldstation.domains.identity.schemas.callers import Role
 from fieldstation.domains.identity.service import accounts, organizations
 from fieldstation.domains.identity.service.accounts import Profile
-from fieldstation.runtime import Runtime, station_url, telemetry_url
+from fieldstation.runtime import Runtime
 
 FIRST_ORGANIZATION = "Station"
 

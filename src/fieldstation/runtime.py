@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy.engine import URL
 
 from fieldstation.adapters.data_directory import DataDirectory
 from fieldstation.adapters.mqtt_server.configuration import mqtt_options, tls_context
@@ -27,7 +26,7 @@ from fieldstation.core.errors import Busy
 from fieldstation.core.settings import Settings, SettingsError
 from fieldstation.core.tasks import repeat, supervise
 from fieldstation.db.database import Database
-from fieldstation.db.engines import create_engines, database_url
+from fieldstation.db.engines import create_engines, station_url, telemetry_url
 from fieldstation.db.idempotency import IdempotencyKeys
 from fieldstation.db.jobs import JobRunner, PeriodicJob
 from fieldstation.db.outbox import OutboxRelay
@@ -75,25 +74,6 @@ log = structlog.get_logger(__name__)
 OUTBOX_INTERVAL_S = 1.0
 FLUSH_LOOK_INTERVAL_S = 1.0
 SAVE_TIMEOUT_S = 3.0
-
-
-def station_url(settings: Settings) -> URL:
-    """Return where the station's tables are."""
-    return database_url(settings.database.url, data_dir=settings.station.data_dir)
-
-
-def telemetry_url(settings: Settings) -> URL:
-    """Return where readings are: an own URL, an own file on SQLite, else the station's database."""
-    url = settings.database.telemetry_url
-    own = station_url(settings)
-    if url is not None or own.get_backend_name() == "sqlite":
-        return database_url(
-            url,
-            data_dir=settings.station.data_dir,
-            file_name="telemetry.db",
-            name="TELEMETRY_DATABASE_URL",
-        )
-    return own
 
 
 class Runtime:

@@ -56,7 +56,7 @@ def examine(data_dir: Path | None, database_url: str | None, *, production: bool
     from fieldstation.adapters.diagnosis.production import check_production
     from fieldstation.adapters.diagnosis.report import failure, ok
     from fieldstation.adapters.diagnosis.software import check_python, check_sqlite
-    from fieldstation.runtime import station_url, telemetry_url
+    from fieldstation.db.engines import station_url, telemetry_url
 
     checks = [check_python(), check_sqlite()]
     try:

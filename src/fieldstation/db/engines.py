@@ -10,7 +10,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
-from fieldstation.core.settings import DatabaseSettings, SettingsError
+from fieldstation.core.settings import DatabaseSettings, Settings, SettingsError
 
 SQLITE_READERS = 4
 SQLITE_BUSY_TIMEOUT_MS = 5_000
@@ -57,6 +57,25 @@ def database_url(
             "use sqlite:///path or postgresql://user@host/name"
         )
     return parsed.set(drivername=driver)
+
+
+def station_url(settings: Settings) -> URL:
+    """Return where the station's tables are."""
+    return database_url(settings.database.url, data_dir=settings.station.data_dir)
+
+
+def telemetry_url(settings: Settings) -> URL:
+    """Return where readings are: an own URL, an own file on SQLite, else the station's database."""
+    url = settings.database.telemetry_url
+    own = station_url(settings)
+    if url is not None or own.get_backend_name() == "sqlite":
+        return database_url(
+            url,
+            data_dir=settings.station.data_dir,
+            file_name="telemetry.db",
+            name="TELEMETRY_DATABASE_URL",
+        )
+    return own
 
 
 def create_engines(url: URL, settings: DatabaseSettings) -> Engines:

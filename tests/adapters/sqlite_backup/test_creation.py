@@ -13,8 +13,11 @@ import anyio
 import pytest
 from sqlalchemy import text
 
-from fieldstation.adapters.sqlite_backup import create_backup
-from fieldstation.adapters.sqlite_backup.creation import BackupAbandonedError, write_backup
+from fieldstation.adapters.sqlite_backup.creation import (
+    BackupAbandonedError,
+    create_backup,
+    write_backup,
+)
 from fieldstation.adapters.sqlite_backup.manifest import find_unfinished, list_backups
 from fieldstation.adapters.sqlite_backup.verification import find_faults
 from fieldstation.core.clock import ManualClock, SystemClock

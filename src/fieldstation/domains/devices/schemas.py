@@ -7,11 +7,12 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from fieldstation.web.docs.examples import examples
 from fieldstation.web.instants import NO_NUL, Instant
+from fieldstation.web.shapes import Shape
 
 PROPERTIES_BYTES_MAX = 16_384
 HEARTBEAT_INTERVAL_S_DEFAULT = 30
@@ -59,7 +60,7 @@ class DeviceFilter:
     last_seen_before: datetime | None = None
 
 
-class Location(BaseModel):
+class Location(Shape):
     """Where a device stands; degrees, WGS 84."""
 
     model_config = ConfigDict(extra="forbid")
@@ -75,7 +76,7 @@ class Location(BaseModel):
     )
 
 
-class DeviceCreate(BaseModel):
+class DeviceCreate(Shape):
     """A device to register, or (with PUT) its new description."""
 
     model_config = ConfigDict(
@@ -125,7 +126,7 @@ class DeviceCreate(BaseModel):
     )
 
 
-class DeviceUpdate(BaseModel):
+class DeviceUpdate(Shape):
     """The fields to change; the others stay."""
 
     model_config = ConfigDict(
@@ -163,7 +164,7 @@ class DeviceUpdate(BaseModel):
     )
 
 
-class DeviceRead(BaseModel):
+class DeviceRead(Shape):
     """A device as the station knows it."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -212,7 +213,7 @@ class DeviceRegistration(DeviceRead):
     )
 
 
-class KeyCreate(BaseModel):
+class KeyCreate(Shape):
     """A further key for a device."""
 
     model_config = ConfigDict(
@@ -230,7 +231,7 @@ class KeyCreate(BaseModel):
     )
 
 
-class KeyRead(BaseModel):
+class KeyRead(Shape):
     """A device key, without its secret."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -278,7 +279,7 @@ class HeartbeatCreate(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=
         return msgspec.to_builtins(self)
 
 
-class HeartbeatBody(BaseModel):
+class HeartbeatBody(Shape):
     """A sign of life; every field is optional."""
 
     model_config = ConfigDict(
@@ -315,7 +316,7 @@ class HeartbeatBody(BaseModel):
     )
 
 
-class HeartbeatAnswer(BaseModel):
+class HeartbeatAnswer(Shape):
     """What the station says back."""
 
     server_time: datetime = Field(

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from fieldstation.domains.telemetry.schemas import ReadingRead
 from fieldstation.web.docs.asyncapi import Channel, Message, Parameter
+from fieldstation.web.shapes import Shape
 
 CURSOR = "edge-1.42.0"
 READING = {
@@ -27,20 +28,20 @@ READING = {
 Place = Field(description="Where this frame stands; send it back as `since`.", examples=[CURSOR])
 
 
-class Ping(BaseModel):
+class Ping(Shape):
     """Asks whether the station is still there."""
 
     type: Literal["ping"] = Field(description="Always `ping`.", examples=["ping"])
 
 
-class Pong(BaseModel):
+class Pong(Shape):
     """Answers a ping."""
 
     type: Literal["pong"] = Field(description="Always `pong`.", examples=["pong"])
     cursor: str = Place
 
 
-class SensorData(BaseModel):
+class SensorData(Shape):
     """One reading, a moment after its commit."""
 
     type: Literal["sensor_data"] = Field(
@@ -53,7 +54,7 @@ class SensorData(BaseModel):
     cursor: str = Place
 
 
-class SensorDataBatch(BaseModel):
+class SensorDataBatch(Shape):
     """Several readings in one message; it stands where its last one stands."""
 
     type: Literal["sensor_data_batch"] = Field(
@@ -68,7 +69,7 @@ class SensorDataBatch(BaseModel):
     cursor: str = Place
 
 
-class Gap(BaseModel):
+class Gap(Shape):
     """Says that readings are missing here; they can be had over HTTP."""
 
     type: Literal["gap"] = Field(description="Always `gap`.", examples=["gap"])
@@ -79,7 +80,7 @@ class Gap(BaseModel):
     cursor: str = Place
 
 
-class Misunderstood(BaseModel):
+class Misunderstood(Shape):
     """Answers a message of a type that the station does not know."""
 
     type: Literal["error"] = Field(description="Always `error`.", examples=["error"])

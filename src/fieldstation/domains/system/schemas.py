@@ -3,7 +3,9 @@
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from fieldstation.web.shapes import Shape
 
 UNHEALTHY_EXAMPLE = {
     "status": "unhealthy",
@@ -23,7 +25,7 @@ class Health(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
-class ServiceHealth(BaseModel):
+class ServiceHealth(Shape):
     """One part of the station."""
 
     status: str = Field(
@@ -32,7 +34,7 @@ class ServiceHealth(BaseModel):
     type: str | None = Field(default=None, description="Which kind is used.", examples=["sqlite"])
 
 
-class HealthRead(BaseModel):
+class HealthRead(Shape):
     """The state of the station and its parts."""
 
     status: Health = Field(description="503 only when `unhealthy`.", examples=["healthy"])
@@ -51,7 +53,7 @@ class HealthRead(BaseModel):
     )
 
 
-class StatusRead(BaseModel):
+class StatusRead(Shape):
     """The short status."""
 
     api_version: str = Field(description="The station's version.", examples=["0.1.0"])
@@ -63,7 +65,7 @@ class StatusRead(BaseModel):
     uptime: float = Field(description="Seconds.", examples=[86400.5])
 
 
-class SystemMetrics(BaseModel):
+class SystemMetrics(Shape):
     """Numbers of the process and its doors."""
 
     uptime: float = Field(description="Seconds.", examples=[86400.5])
@@ -81,7 +83,7 @@ class SystemMetrics(BaseModel):
     )
 
 
-class VersionRead(BaseModel):
+class VersionRead(Shape):
     """What runs."""
 
     version: str = Field(description="The station's version.", examples=["0.1.0"])
@@ -90,13 +92,13 @@ class VersionRead(BaseModel):
     sqlite: str = Field(description="The linked SQLite library.", examples=["3.40.1"])
 
 
-class Liveness(BaseModel):
+class Liveness(Shape):
     """The process runs."""
 
     status: str = Field(description="Always `alive`.", examples=["alive"])
 
 
-class Documentation(BaseModel):
+class Documentation(Shape):
     """Where the API is described."""
 
     scalar: str = Field(description="To read, search and try.", examples=["/docs"])
@@ -105,7 +107,7 @@ class Documentation(BaseModel):
     openapi: str = Field(description="The document itself.", examples=["/openapi.json"])
 
 
-class FrontPage(BaseModel):
+class FrontPage(Shape):
     """What this is and where to go on."""
 
     name: str = Field(description="Always `Fieldstation`.", examples=["Fieldstation"])

@@ -5,10 +5,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from fieldstation.web.bodies import is_storable, texts_of
 from fieldstation.web.docs.examples import examples
+from fieldstation.web.shapes import Shape
 
 SENSOR_TYPE_CHARACTERS_MAX = 50
 TEXT_BYTES_MAX = 1024
@@ -43,7 +44,7 @@ SensorType = Annotated[str, AfterValidator(stored_type)]
 Label = Annotated[str, AfterValidator(printable)]
 
 
-class ReadingCreate(BaseModel):
+class ReadingCreate(Shape):
     """One reading as a device sends it; unknown fields are kept in ``metadata``.
 
     It describes what ``payloads.Incoming`` decodes; a test holds the two together.
@@ -102,7 +103,7 @@ class ReadingCreate(BaseModel):
         return self
 
 
-class ReadingsCreate(BaseModel):
+class ReadingsCreate(Shape):
     """A batch of readings; a bare list or a single reading is taken as well."""
 
     model_config = ConfigDict(
@@ -141,7 +142,7 @@ class ReadingsCreate(BaseModel):
     )
 
 
-class RejectedReading(BaseModel):
+class RejectedReading(Shape):
     """Why one reading was not stored."""
 
     index: int = Field(description="Its position in the body.", examples=[3])
@@ -152,7 +153,7 @@ class RejectedReading(BaseModel):
     )
 
 
-class IntakeResult(BaseModel):
+class IntakeResult(Shape):
     """What became of a batch, after its commit."""
 
     accepted: int = Field(description="Stored now.", examples=[2])
@@ -162,7 +163,7 @@ class IntakeResult(BaseModel):
     )
 
 
-class ReadingRead(BaseModel):
+class ReadingRead(Shape):
     """A stored reading."""
 
     id: str = Field(description="Opaque.", examples=["2a-642f1c8a3c1c0"])
@@ -185,7 +186,7 @@ class ReadingRead(BaseModel):
     )
 
 
-class ReadingList(BaseModel):
+class ReadingList(Shape):
     """One page of readings."""
 
     items: list[ReadingRead] = Field(description="The readings.")
@@ -194,7 +195,7 @@ class ReadingList(BaseModel):
     )
 
 
-class BucketRead(BaseModel):
+class BucketRead(Shape):
     """What the readings of one series come to in one interval: the aggregates asked for."""
 
     start: datetime = Field(
@@ -215,7 +216,7 @@ class BucketRead(BaseModel):
     )
 
 
-class BucketList(BaseModel):
+class BucketList(Shape):
     """The buckets of every series, all of them on one page."""
 
     model_config = ConfigDict(extra="forbid")
@@ -223,13 +224,13 @@ class BucketList(BaseModel):
     items: list[BucketRead] = Field(description="By series, then by time.")
 
 
-class LatestReadings(BaseModel):
+class LatestReadings(Shape):
     """The newest reading of every series."""
 
     items: list[ReadingRead] = Field(description="One a series.")
 
 
-class StatsRead(BaseModel):
+class StatsRead(Shape):
     """Statistics of one series over a period; text values are skipped."""
 
     device_id: str = Field(description="Who measured it.", examples=[DEVICE_ID])
@@ -252,13 +253,13 @@ class StatsRead(BaseModel):
     )
 
 
-class StatsList(BaseModel):
+class StatsList(Shape):
     """Statistics per series."""
 
     items: list[StatsRead] = Field(description="One a series that has numbers in the period.")
 
 
-class RefusalRead(BaseModel):
+class RefusalRead(Shape):
     """A message that was acknowledged but could not be stored, with its reason."""
 
     id: str = Field(description="UUIDv7.", examples=["0198c0de-7a3b-7c11-9b51-3f5a6f2f6a40"])
