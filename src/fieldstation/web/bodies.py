@@ -131,10 +131,12 @@ class BodyCheck:
     def __init__(self, app: ASGIApp, *, routers: Routers, recognise: Recognise) -> None:
         self.app = app
         self.recognise = recognise
-        self.writing: dict[str, list[APIRoute]] = {}
-        for route in http_routes(routers):
-            for method in (route.methods or set()) - {"GET"}:
-                self.writing.setdefault(method, []).append(route)
+        self.taking = [
+            (method, route, getattr(route.body_field.field_info, "media_type", JSON))
+            for route in http_routes(routers)
+            if route.body_field is not None
+            for method in route.methods or ()
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self.find(scope) if scope["type"] == "http" else None
@@ -161,12 +163,15 @@ class BodyCheck:
 
     def find(self, scope: Scope) -> tuple[APIRoute, str] | None:
         """Return the route and the content type that it takes; None where no body is read."""
-        for route in self.writing.get(scope["method"], ()):
-            if route.path_regex.match(scope["path"]):
-                taken = route.body_field
-                media = None if taken is None else getattr(taken.field_info, "media_type", JSON)
-                return None if media is None else (route, media)
-        return None
+        method, path = scope["method"], scope["path"]
+        return next(
+            (
+                (route, media)
+                for wanted, route, media in self.taking
+                if wanted == method and route.path_regex.match(path)
+            ),
+            None,
+        )
 
     async def read(self, scope: Scope, receive: Receive, *, bytes_max: int) -> bytes:
         """Read a body; of callers whom nobody knows no further than to the smaller limit.

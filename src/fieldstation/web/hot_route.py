@@ -4,17 +4,18 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fieldstation.core.errors import StationError
 from fieldstation.web.problems import render_error
-from fieldstation.web.routing import Routers, StationRoute, http_routes
+from fieldstation.web.routing import Routers, http_routes
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class HotRoute(StationRoute):
+class HotRoute(APIRoute):
     """Calls ``endpoint(request)`` and sends what it returns; declared parameters only document."""
 
     def get_route_handler(self) -> Endpoint:

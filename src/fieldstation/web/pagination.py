@@ -7,11 +7,10 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 from fastapi import Depends, Query
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from fieldstation.core.errors import Invalid
 from fieldstation.core.limits import PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX
-from fieldstation.web.shapes import Shape
 
 CURSOR_CHARACTERS_MAX = 2_000
 CURSOR_PATTERN = "^[A-Za-z0-9_-]+$"
@@ -59,7 +58,7 @@ async def page_request(
 Page = Annotated[PageRequest, Depends(page_request)]
 
 
-class Listed(Shape, Generic[T]):
+class Listed(BaseModel, Generic[T]):
     """One page of a list."""
 
     model_config = ConfigDict(json_schema_extra={"description": "One page of a list."})

@@ -1,52 +1,25 @@
-"""How routes are gathered: each knows its whole path, and is built once, when it is needed.
+"""How routes are gathered: every router knows its whole path, and each of its routes is built once.
 
 FastAPI's ``include_router`` builds the routes of a router anew for the prefix, when the first
 request comes, and takes every later one through three more layers.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
-from starlette.routing import compile_path, get_name
 
 API = "/api/v1"
 
 Routers = Iterable[APIRouter]
 
 
-class StationRoute(APIRoute):
-    """Knows where it is and what it calls; the rest is built when somebody first needs it.
-
-    The parameters, bodies and answers of sixty routes are a tenth of a start, and a station that
-    has just started is asked for few of them. The document needs all, so a route that cannot be
-    built fails the tests of the document.
-    """
-
-    def __init__(self, path: str, endpoint: Callable[..., Any], **declared: Any) -> None:
-        self._declared = declared
-        self.path, self.endpoint = path, endpoint
-        self.name = declared.get("name") or get_name(endpoint)
-        self.path_regex, self.path_format, self.param_convertors = compile_path(path)
-        self.methods = {method.upper() for method in declared.get("methods") or ("GET",)}
-        self.status_code = declared.get("status_code")
-
-    def __getattr__(self, name: str) -> Any:
-        """Build the route: what is asked for is not there yet."""
-        declared = self.__dict__.pop("_declared", None)
-        if declared is None:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name}")
-        super().__init__(self.path, self.endpoint, **declared)
-        return getattr(self, name)
-
-
 def station_router(
     prefix: str = "",
     *,
     tag: str | None = None,
-    route_class: type[APIRoute] = StationRoute,
+    route_class: type[APIRoute] = APIRoute,
     include_in_schema: bool = True,
 ) -> APIRouter:
     """Return a router for routes below ``prefix``, to be listed in ``main``."""

@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from pydantic import ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from fieldstation.domains.devices.schemas import HeartbeatBody
 from fieldstation.domains.telemetry.schemas import ReadingsCreate
 from fieldstation.web.docs.asyncapi import Channel, Message, Parameter
-from fieldstation.web.shapes import Shape
 
 
-class SensorValue(Shape):
+class SensorValue(BaseModel):
     """A value whose type and sensor are in the topic; unknown fields are kept in ``metadata``."""
 
     model_config = ConfigDict(extra="allow")

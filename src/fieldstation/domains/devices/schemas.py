@@ -7,12 +7,11 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
 import msgspec
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from fieldstation.web.docs.examples import examples
 from fieldstation.web.instants import NO_NUL, Instant
-from fieldstation.web.shapes import Shape
 
 PROPERTIES_BYTES_MAX = 16_384
 HEARTBEAT_INTERVAL_S_DEFAULT = 30
@@ -60,7 +59,7 @@ class DeviceFilter:
     last_seen_before: datetime | None = None
 
 
-class Location(Shape):
+class Location(BaseModel):
     """Where a device stands; degrees, WGS 84."""
 
     model_config = ConfigDict(extra="forbid")
@@ -76,7 +75,7 @@ class Location(Shape):
     )
 
 
-class DeviceCreate(Shape):
+class DeviceCreate(BaseModel):
     """A device to register, or (with PUT) its new description."""
 
     model_config = ConfigDict(
@@ -126,7 +125,7 @@ class DeviceCreate(Shape):
     )
 
 
-class DeviceUpdate(Shape):
+class DeviceUpdate(BaseModel):
     """The fields to change; the others stay."""
 
     model_config = ConfigDict(
@@ -164,7 +163,7 @@ class DeviceUpdate(Shape):
     )
 
 
-class DeviceRead(Shape):
+class DeviceRead(BaseModel):
     """A device as the station knows it."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -213,7 +212,7 @@ class DeviceRegistration(DeviceRead):
     )
 
 
-class KeyCreate(Shape):
+class KeyCreate(BaseModel):
     """A further key for a device."""
 
     model_config = ConfigDict(
@@ -231,7 +230,7 @@ class KeyCreate(Shape):
     )
 
 
-class KeyRead(Shape):
+class KeyRead(BaseModel):
     """A device key, without its secret."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -279,7 +278,7 @@ class HeartbeatCreate(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=
         return msgspec.to_builtins(self)
 
 
-class HeartbeatBody(Shape):
+class HeartbeatBody(BaseModel):
     """A sign of life; every field is optional."""
 
     model_config = ConfigDict(
@@ -316,7 +315,7 @@ class HeartbeatBody(Shape):
     )
 
 
-class HeartbeatAnswer(Shape):
+class HeartbeatAnswer(BaseModel):
     """What the station says back."""
 
     server_time: datetime = Field(

@@ -3,11 +3,10 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from fieldstation.domains.telemetry.schemas import ReadingRead
 from fieldstation.web.docs.asyncapi import Channel, Message, Parameter
-from fieldstation.web.shapes import Shape
 
 CURSOR = "edge-1.42.0"
 READING = {
@@ -28,20 +27,20 @@ READING = {
 Place = Field(description="Where this frame stands; send it back as `since`.", examples=[CURSOR])
 
 
-class Ping(Shape):
+class Ping(BaseModel):
     """Asks whether the station is still there."""
 
     type: Literal["ping"] = Field(description="Always `ping`.", examples=["ping"])
 
 
-class Pong(Shape):
+class Pong(BaseModel):
     """Answers a ping."""
 
     type: Literal["pong"] = Field(description="Always `pong`.", examples=["pong"])
     cursor: str = Place
 
 
-class SensorData(Shape):
+class SensorData(BaseModel):
     """One reading, a moment after its commit."""
 
     type: Literal["sensor_data"] = Field(
@@ -54,7 +53,7 @@ class SensorData(Shape):
     cursor: str = Place
 
 
-class SensorDataBatch(Shape):
+class SensorDataBatch(BaseModel):
     """Several readings in one message; it stands where its last one stands."""
 
     type: Literal["sensor_data_batch"] = Field(
@@ -69,7 +68,7 @@ class SensorDataBatch(Shape):
     cursor: str = Place
 
 
-class Gap(Shape):
+class Gap(BaseModel):
     """Says that readings are missing here; they can be had over HTTP."""
 
     type: Literal["gap"] = Field(description="Always `gap`.", examples=["gap"])
@@ -80,7 +79,7 @@ class Gap(Shape):
     cursor: str = Place
 
 
-class Misunderstood(Shape):
+class Misunderstood(BaseModel):
     """Answers a message of a type that the station does not know."""
 
     type: Literal["error"] = Field(description="Always `error`.", examples=["error"])

@@ -3,9 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import Field
-
-from fieldstation.web.shapes import Shape
+from pydantic import BaseModel, Field
 
 UNHEALTHY_EXAMPLE = {
     "status": "unhealthy",
@@ -25,7 +23,7 @@ class Health(StrEnum):
     UNHEALTHY = "unhealthy"
 
 
-class ServiceHealth(Shape):
+class ServiceHealth(BaseModel):
     """One part of the station."""
 
     status: str = Field(
@@ -34,7 +32,7 @@ class ServiceHealth(Shape):
     type: str | None = Field(default=None, description="Which kind is used.", examples=["sqlite"])
 
 
-class HealthRead(Shape):
+class HealthRead(BaseModel):
     """The state of the station and its parts."""
 
     status: Health = Field(description="503 only when `unhealthy`.", examples=["healthy"])
@@ -53,7 +51,7 @@ class HealthRead(Shape):
     )
 
 
-class StatusRead(Shape):
+class StatusRead(BaseModel):
     """The short status."""
 
     api_version: str = Field(description="The station's version.", examples=["0.1.0"])
@@ -65,7 +63,7 @@ class StatusRead(Shape):
     uptime: float = Field(description="Seconds.", examples=[86400.5])
 
 
-class SystemMetrics(Shape):
+class SystemMetrics(BaseModel):
     """Numbers of the process and its doors."""
 
     uptime: float = Field(description="Seconds.", examples=[86400.5])
@@ -83,7 +81,7 @@ class SystemMetrics(Shape):
     )
 
 
-class VersionRead(Shape):
+class VersionRead(BaseModel):
     """What runs."""
 
     version: str = Field(description="The station's version.", examples=["0.1.0"])
@@ -92,13 +90,13 @@ class VersionRead(Shape):
     sqlite: str = Field(description="The linked SQLite library.", examples=["3.40.1"])
 
 
-class Liveness(Shape):
+class Liveness(BaseModel):
     """The process runs."""
 
     status: str = Field(description="Always `alive`.", examples=["alive"])
 
 
-class Documentation(Shape):
+class Documentation(BaseModel):
     """Where the API is described."""
 
     scalar: str = Field(description="To read, search and try.", examples=["/docs"])
@@ -107,7 +105,7 @@ class Documentation(Shape):
     openapi: str = Field(description="The document itself.", examples=["/openapi.json"])
 
 
-class FrontPage(Shape):
+class FrontPage(BaseModel):
     """What this is and where to go on."""
 
     name: str = Field(description="Always `Fieldstation`.", examples=["Fieldstation"])

@@ -5,11 +5,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from fieldstation.web.bodies import is_storable, texts_of
 from fieldstation.web.docs.examples import examples
-from fieldstation.web.shapes import Shape
 
 SENSOR_TYPE_CHARACTERS_MAX = 50
 TEXT_BYTES_MAX = 1024
@@ -44,7 +43,7 @@ SensorType = Annotated[str, AfterValidator(stored_type)]
 Label = Annotated[str, AfterValidator(printable)]
 
 
-class ReadingCreate(Shape):
+class ReadingCreate(BaseModel):
     """One reading as a device sends it; unknown fields are kept in ``metadata``.
 
     It describes what ``payloads.Incoming`` decodes; a test holds the two together.
@@ -103,7 +102,7 @@ class ReadingCreate(Shape):
         return self
 
 
-class ReadingsCreate(Shape):
+class ReadingsCreate(BaseModel):
     """A batch of readings; a bare list or a single reading is taken as well."""
 
     model_config = ConfigDict(
@@ -142,7 +141,7 @@ class ReadingsCreate(Shape):
     )
 
 
-class RejectedReading(Shape):
+class RejectedReading(BaseModel):
     """Why one reading was not stored."""
 
     index: int = Field(description="Its position in the body.", examples=[3])
@@ -153,7 +152,7 @@ class RejectedReading(Shape):
     )
 
 
-class IntakeResult(Shape):
+class IntakeResult(BaseModel):
     """What became of a batch, after its commit."""
 
     accepted: int = Field(description="Stored now.", examples=[2])
@@ -163,7 +162,7 @@ class IntakeResult(Shape):
     )
 
 
-class ReadingRead(Shape):
+class ReadingRead(BaseModel):
     """A stored reading."""
 
     id: str = Field(description="Opaque.", examples=["2a-642f1c8a3c1c0"])
@@ -186,7 +185,7 @@ class ReadingRead(Shape):
     )
 
 
-class ReadingList(Shape):
+class ReadingList(BaseModel):
     """One page of readings."""
 
     items: list[ReadingRead] = Field(description="The readings.")
@@ -195,7 +194,7 @@ class ReadingList(Shape):
     )
 
 
-class BucketRead(Shape):
+class BucketRead(BaseModel):
     """What the readings of one series come to in one interval: the aggregates asked for."""
 
     start: datetime = Field(
@@ -216,7 +215,7 @@ class BucketRead(Shape):
     )
 
 
-class BucketList(Shape):
+class BucketList(BaseModel):
     """The buckets of every series, all of them on one page."""
 
     model_config = ConfigDict(extra="forbid")
@@ -224,13 +223,13 @@ class BucketList(Shape):
     items: list[BucketRead] = Field(description="By series, then by time.")
 
 
-class LatestReadings(Shape):
+class LatestReadings(BaseModel):
     """The newest reading of every series."""
 
     items: list[ReadingRead] = Field(description="One a series.")
 
 
-class StatsRead(Shape):
+class StatsRead(BaseModel):
     """Statistics of one series over a period; text values are skipped."""
 
     device_id: str = Field(description="Who measured it.", examples=[DEVICE_ID])
@@ -253,13 +252,13 @@ class StatsRead(Shape):
     )
 
 
-class StatsList(Shape):
+class StatsList(BaseModel):
     """Statistics per series."""
 
     items: list[StatsRead] = Field(description="One a series that has numbers in the period.")
 
 
-class RefusalRead(Shape):
+class RefusalRead(BaseModel):
     """A message that was acknowledged but could not be stored, with its reason."""
 
     id: str = Field(description="UUIDv7.", examples=["0198c0de-7a3b-7c11-9b51-3f5a6f2f6a40"])

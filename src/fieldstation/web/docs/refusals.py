@@ -9,7 +9,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from fieldstation.core import errors
 from fieldstation.core.errors import StationError
@@ -20,7 +20,6 @@ from fieldstation.web.docs.shared import LIMIT_HEADERS
 from fieldstation.web.idempotency import result_too_large, reused_key, unfinished
 from fieldstation.web.pagination import foreign_cursor
 from fieldstation.web.problems import MEDIA_TYPE, headers_of, status_of
-from fieldstation.web.shapes import Shape
 from fieldstation.web.sorting import foreign_order
 
 INTERNAL = StationError(
@@ -100,7 +99,7 @@ COMMON: Mapping[str, Common] = {
 }
 
 
-class FaultyValue(Shape):
+class FaultyValue(BaseModel):
     """One value that is not allowed."""
 
     loc: list[str | int] = Field(
@@ -111,7 +110,7 @@ class FaultyValue(Shape):
     type: str = Field(description="The kind of fault, for programs.", examples=["missing"])
 
 
-class Problem(Shape):
+class Problem(BaseModel):
     """Why a request was refused (RFC 9457); some kinds add members of their own."""
 
     type: str = Field(

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    BaseModel,
     ConfigDict,
     Field,
     SecretStr,
@@ -13,7 +14,6 @@ from pydantic import (
 from fieldstation.domains.identity.schemas.callers import USER_SCOPES
 from fieldstation.web.docs.examples import examples
 from fieldstation.web.instants import Instant
-from fieldstation.web.shapes import Shape
 
 PASSWORD_CHARACTERS_MIN = 10
 PASSWORD_CHARACTERS_MAX = 256
@@ -39,13 +39,13 @@ def exactly_one(*names: str) -> dict[str, Any]:
     }
 
 
-class Input(Shape):
+class Input(BaseModel):
     """A request body: nothing that is not declared."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Output(Shape):
+class Output(BaseModel):
     """A response body, read from a row."""
 
     model_config = ConfigDict(from_attributes=True)
