@@ -1,5 +1,8 @@
 """Starting is mostly importing, so nobody loads what only other stations or commands need."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import pytest
 
 from fieldstation.cli import COMMANDS
 from tests.cli.commands import run_command
-from tests.station_process import StationProcess, running_station
+from tests.station_process import StationProcess
 
 RARELY_NEEDED = frozenset(
     {
@@ -31,11 +34,26 @@ def imported(output: str) -> Iterator[str]:
             yield line.rpartition("|")[2].strip()
 
 
+def run_alone(*arguments: str, data_dir: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command that no fork has imported anything for."""
+    return subprocess.run(
+        [sys.executable, "-m", "fieldstation", *arguments],
+        env={**os.environ, "DATA_DIR": str(data_dir), **NAMED},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 def test_a_start_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
-    with running_station(tmp_path, environment=NAMED) as station:
+    station = StationProcess(tmp_path, environment=NAMED, forked=False).start()
+    try:
         first = set(imported(station.output()))
         station.stop()
         again = set(imported(station.start().output()))
+    finally:
+        station.stop()
     assert {"fastapi", "sqlalchemy", "fieldstation.serving"} <= again
     assert first & RARELY_NEEDED == {"alembic"}, "a new directory gets its tables"
     assert again & RARELY_NEEDED == set()
@@ -53,14 +71,14 @@ def test_a_start_loads_nothing_that_it_does_not_need(tmp_path: Path) -> None:
 def test_a_command_loads_no_other(
     tmp_path: Path, command: tuple[str, ...], unneeded: set[str]
 ) -> None:
-    found = set(imported(run_command(*command, data_dir=tmp_path, **NAMED).stderr))
+    found = set(imported(run_alone(*command, data_dir=tmp_path).stderr))
     others = {f"fieldstation.cli.{name}" for name in COMMANDS if name != command[0]}
     assert "fieldstation.cli" in found
     assert found & (others | unneeded) == set()
 
 
 def test_what_a_running_station_does_needs_no_second_one(own_station: StationProcess) -> None:
-    done = run_command("user", "list", data_dir=own_station.data_dir, **NAMED)
+    done = run_alone("user", "list", data_dir=own_station.data_dir)
     found = set(imported(done.stderr))
     assert done.returncode == 0
     assert "fieldstation.adapters.control" in found
