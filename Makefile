@@ -23,7 +23,7 @@ run: $(VENV)/.run ## start a station with this host as its first device
 test: $(VENV)/.dev ## every test, with branch coverage
 	@$(BIN)/coverage erase
 	@$(BIN)/pytest tests/faults/alone # they measure times: nothing else may run beside them
-	@$(BIN)/pytest --numprocesses 3 --ignore tests/faults/alone --cov --cov-report=term:skip-covered
+	@$(BIN)/pytest --numprocesses 3 --dist worksteal --ignore tests/faults/alone --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.dev ## lint, types, contracts, unused code
 	$(BIN)/ruff check .

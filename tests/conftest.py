@@ -1,5 +1,6 @@
 """Fixtures for every test: databases, and real stations on them."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,17 @@ from tests.station_process import StationProcess, running_station
 # Whatever the machine says: without byte code every process of every test compiles it anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes minutes: at the end, the other workers would wait for it."""
+    items.sort(key=lambda item: item.get_closest_marker("takes_minutes") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected to itself: visiting it costs a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ first, second and last is what the command does. Tests of the start itself use t
 
 import atexit
 import functools
+import gc
 import importlib
 import json
 import os
@@ -152,10 +153,15 @@ class Server:
         self._running: dict[int, tuple[int, socket.socket]] = {}
 
     def serve(self) -> dict[str, Any] | None:
-        """Return None when standard input ends, and in each child what it is to run."""
+        """Return None when standard input ends, and in each child what it is to run.
+
+        Nothing that was started outlives the server.
+        """
         while True:
             readable, _, _ = select.select([0, self._listener, *self._running], [], [])
             if 0 in readable:
+                for process_id, _ in self._running.values():
+                    os.killpg(process_id, signal.SIGKILL)
                 return None
             for descriptor in readable:
                 if isinstance(descriptor, int):
@@ -221,6 +227,7 @@ def run(request: dict[str, Any]) -> None:
 def main(address: str) -> None:
     for module in IMPORTED:
         importlib.import_module(module)
+    gc.freeze()  # children neither visit nor copy what was imported
     server = Server(address)
     os.write(1, b"ready\n")
     request = server.serve()

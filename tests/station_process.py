@@ -48,6 +48,7 @@ class StationProcess:
             "LOG_LEVEL": "INFO",
             **({} if is_production(environment) else {"PASSWORD_MEMORY_KIB": "64"}),
             "RATE_LIMIT_FACTOR": "100000",  # everything that tests do comes from one address
+            "DATABASE_POOL_SIZE": "2",  # many stations share one PostgreSQL: few connections stay
             **({} if database_url is None else {"DATABASE_URL": database_url}),
             **(environment or {}),
         }

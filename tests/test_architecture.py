@@ -1,6 +1,7 @@
 """Rules of the house that the import linter cannot see."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,9 +21,14 @@ PRIVATE = ("queries", "models")
 TABLES = "fieldstation.tables"
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imported(path: Path) -> Iterator[str]:
     """Yield every module or name that a file imports, in full."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -44,17 +50,16 @@ def test_the_tree_is_where_this_test_looks() -> None:
     assert {"audit", "devices", "identity", "live", "system", "telemetry"} <= set(DOMAINS)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_queries_and_models_are_private_to_their_domain(path: Path) -> None:
-    mine = owner(MODULES[path])
-    foreign = [
-        name
+def test_queries_and_models_are_private_to_their_domain() -> None:
+    foreign = {
+        (MODULES[path], name)
+        for path in FILES
         for name in imported(path)
-        if owner(name) not in {None, mine}
+        if owner(name) not in {None, owner(MODULES[path])}
         and name.split(".")[3:4]
         and name.split(".")[3] in PRIVATE
-    ]
-    assert foreign == [] or (MODULES[path] == TABLES and all("models" in name for name in foreign))
+    }
+    assert {one for one in foreign if one[0] != TABLES or "models" not in one[1]} == set()
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -77,43 +82,37 @@ def test_only_main_mounts_routes() -> None:
     assert found == {"fieldstation.main"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_files_are_short_and_say_what_they_are_for(path: Path) -> None:
-    text = path.read_text()
-    if "versions" not in path.parts:
-        assert len(text.splitlines()) < LINES_MAX
-    if text.strip():
-        sentence = ast.get_docstring(ast.parse(text))
-        assert sentence, "a file opens with what it is for"
-        assert sentence.split("\n\n")[0].rstrip().endswith((".", "?"))
+def test_files_are_short_and_say_what_they_are_for() -> None:
+    for path in FILES:
+        text = path.read_text()
+        assert len(text.splitlines()) < LINES_MAX or "versions" in path.parts, path
+        if text.strip():
+            sentence = ast.get_docstring(ast.parse(text))
+            assert sentence, f"{path} does not open with what it is for"
+            assert sentence.split("\n\n")[0].rstrip().endswith((".", "?")), path
 
 
-def calls(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func)
+def calls(path: Path) -> list[tuple[str, ast.Call]]:
+    return [(ast.unparse(node.func), node) for node in nodes(path) if isinstance(node, ast.Call)]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_tasks_belong_to_a_group_and_have_a_name(path: Path) -> None:
-    assert not {
-        "asyncio.create_task",
-        "asyncio.ensure_future",
-        "create_task",
-        "ensure_future",
-    } & set(calls(path))
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".create_task"):
-            assert "name" in {keyword.arg for keyword in node.keywords}, f"line {node.lineno}"
+def test_tasks_belong_to_a_group_and_have_a_name() -> None:
+    loose = {"asyncio.create_task", "asyncio.ensure_future", "create_task", "ensure_future"}
+    for path in FILES:
+        for name, call in calls(path):
+            assert name not in loose, f"{path}, line {call.lineno}"
+            if name.endswith(".create_task"):
+                named = "name" in {keyword.arg for keyword in call.keywords}
+                assert named, f"{path}, line {call.lineno}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_domains_do_not_commit_and_raise_no_http_errors(path: Path) -> None:
-    if owner(MODULES[path]) is None or "store" in path.parts:
-        return
-    names = set(calls(path))
-    assert not {name for name in names if name.endswith(".commit")}
-    assert "HTTPException" not in names
+def test_domains_do_not_commit_and_raise_no_http_errors() -> None:
+    for path in FILES:
+        if owner(MODULES[path]) is None or "store" in path.parts:
+            continue
+        names = {name for name, _ in calls(path)}
+        assert not {name for name in names if name.endswith(".commit")}, path
+        assert "HTTPException" not in names, path
 
 
 def test_tests_never_patch_an_import_path_and_never_sleep_for_a_condition() -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from fieldstation.core.errors import Conflict, Invalid, NotFound, StationError
 from fieldstation.core.settings import read_settings
+from fieldstation.db.engines import station_url, telemetry_url
 from fieldstation.migrations.upgrade import upgrade
 from fieldstation.operations import FIRST_ORGANIZATION, station_operations
-from fieldstation.runtime import Runtime, station_url, telemetry_url
+from fieldstation.runtime import Runtime
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ POLL_INTERVAL_S = 0.01
 
 
 async def wait_until(
-    condition: Callable[[], bool | Awaitable[bool]], *, timeout_s: float = 10.0
+    condition: Callable[[], bool | Awaitable[bool]], *, timeout_s: float = 30.0
 ) -> None:
     """Return as soon as ``condition`` holds; fail with its name when it does not in time."""
     deadline = time.monotonic() + timeout_s
@@ -24,7 +24,7 @@ async def wait_until(
         await anyio.sleep(POLL_INTERVAL_S)
 
 
-def wait_until_blocking(condition: Callable[[], bool], *, timeout_s: float = 10.0) -> None:
+def wait_until_blocking(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
     """Do the same where there is no event loop."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -20,24 +20,24 @@ from fieldstation.web.allowed_methods import AllowedMethods
 from fieldstation.web.bodies import BodyCheck
 from fieldstation.web.docs import routes as docs
 from fieldstation.web.docs.asyncapi import assemble
-from fieldstation.web.docs.openapi import API_INFO, describe_api, operation_id
+from fieldstation.web.docs.openapi import API_INFO, describe_api
 from fieldstation.web.hot_route import HotRoutes
 from fieldstation.web.idempotency import Idempotency
 from fieldstation.web.middleware import FrontDoor, door_rules
 from fieldstation.web.problems import install_problem_handlers
 from fieldstation.web.rate_limits import RateGate, Recognise, RouteLimits
+from fieldstation.web.routing import mount
 
-API = "/api/v1"
-ROUTERS: tuple[tuple[APIRouter, str], ...] = (
-    (telemetry.intake_router, API),
-    (telemetry.router, API),
-    (devices.router, API),
-    *((router, API) for router in identity.routers),
-    (system.api_router, API),
-    (system.router, ""),
-    (live.router, ""),
-    (docs.router, ""),
-    (mqtt.router, ""),
+ROUTERS: tuple[APIRouter, ...] = (
+    telemetry.intake_router,
+    telemetry.router,
+    devices.router,
+    *identity.routers,
+    system.api_router,
+    system.router,
+    live.router,
+    docs.router,
+    mqtt.router,
 )
 CHANNELS = (*live_protocol.CHANNELS, *mqtt_protocol.CHANNELS)
 
@@ -48,15 +48,12 @@ def create_app(runtime: Runtime) -> ASGIApp:
         **API_INFO,
         version=__version__,
         openapi_url=None,
-        generate_unique_id_function=operation_id,
-        strict_content_type=False,  # what says nothing is JSON; BodyCheck refuses what says else
     )
     for name, component in runtime.components().items():
         setattr(app.state, name, component)
     app.state.allowed_methods = AllowedMethods(ROUTERS)
     install_problem_handlers(app)
-    for router, prefix in ROUTERS:
-        app.include_router(router, prefix=prefix)
+    mount(app, ROUTERS)
     # Made when somebody asks first: a quarter of a second that no start needs to wait for.
     app.state.documents = cache(lambda: render_documents(app, runtime))
     recognise = recogniser(runtime.authenticator)

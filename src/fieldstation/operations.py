@@ -6,15 +6,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fieldstation.adapters.certificates import Authority
-from fieldstation.adapters.sqlite_backup import create_backup
+from fieldstation.adapters.sqlite_backup.creation import create_backup
 from fieldstation.adapters.sqlite_backup.manifest import BACKUPS
 from fieldstation.core.errors import Conflict, Invalid
+from fieldstation.db.engines import station_url, telemetry_url
 from fieldstation.domains.devices import service as devices
 from fieldstation.domains.identity.schemas.callers import Role
 from fieldstation.domains.identity.service import accounts, organizations
 from fieldstation.domains.identity.service.accounts import Profile
-from fieldstation.runtime import Runtime, station_url, telemetry_url
+from fieldstation.runtime import Runtime
 
 FIRST_ORGANIZATION = "Station"
 
@@ -31,6 +31,7 @@ def station_operations(runtime: Runtime) -> Mapping[str, Operation]:
         "backup.create": tasks.create_backup,
         "cert.issue": tasks.issue_certificate,
         "cert.server": tasks.issue_server_certificate,
+        "cert.reset": tasks.reset_authority,
     }
 
 
@@ -101,7 +102,7 @@ class StationOperations:
         runtime = self._runtime
         now = runtime.clock.now()
         expires_at = now + timedelta(days=days)
-        authority = Authority.of(runtime.directory.path, now=now)
+        authority = await runtime.authority.signing()
         issued = authority.issue_device(device_id, now=now, expires_at=expires_at)
         async with runtime.database.transaction() as session:
             await devices.bind_certificate(
@@ -112,6 +113,10 @@ class StationOperations:
     async def issue_server_certificate(self, *, host: str, days: int) -> dict[str, Any]:
         """Issue a certificate for the TLS port."""
         now = self._runtime.clock.now()
-        authority = Authority.of(self._runtime.directory.path, now=now)
+        authority = await self._runtime.authority.signing()
         issued = authority.issue_server(host, now=now, expires_at=now + timedelta(days=days))
         return {"certificate": issued.certificate, "key": issued.key, "authority": authority.pem}
+
+    async def reset_authority(self) -> dict[str, Any]:
+        """Forget the station's certificate authority for the data directory's or a new one."""
+        return {"adopted": await self._runtime.authority.reset()}

@@ -8,31 +8,25 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy.engine import URL
 
-from fieldstation.adapters.certificates import Authority
 from fieldstation.adapters.data_directory import DataDirectory
-from fieldstation.adapters.mqtt_server.configuration import (
-    mqtt_options,
-    tls_context,
-    trust_devices,
-)
+from fieldstation.adapters.mqtt_server.configuration import mqtt_options, tls_context
 from fieldstation.adapters.mqtt_server.health import MqttHealth
 from fieldstation.adapters.mqtt_server.kept import KeptState
 from fieldstation.adapters.mqtt_server.nodes import other_nodes
-from fieldstation.adapters.mqtt_server.quotas import QUOTA_INTERVAL_S
 from fieldstation.adapters.mqtt_server.server import MqttServer
 from fieldstation.adapters.mqtt_server.station import StationDoor
 from fieldstation.adapters.opentelemetry_export import open_spans
 from fieldstation.adapters.outbound.client import Outbound
 from fieldstation.adapters.shared_counts import shared_counts
+from fieldstation.adapters.station_authority import StationAuthority
 from fieldstation.bus.selection import event_bus
 from fieldstation.core.clock import Clock, SystemClock, instant_to_us
 from fieldstation.core.errors import Busy
 from fieldstation.core.settings import Settings, SettingsError
 from fieldstation.core.tasks import repeat, supervise
 from fieldstation.db.database import Database
-from fieldstation.db.engines import create_engines, database_url
+from fieldstation.db.engines import create_engines, station_url, telemetry_url
 from fieldstation.db.idempotency import IdempotencyKeys
 from fieldstation.db.jobs import JobRunner, PeriodicJob
 from fieldstation.db.outbox import OutboxRelay
@@ -48,11 +42,14 @@ from fieldstation.domains.identity.jobs import (
     note_key_uses,
     purge_expired,
 )
-from fieldstation.domains.identity.ports import Quota, UnlimitedQuota
+from fieldstation.domains.identity.ports import Quota
 from fieldstation.domains.identity.schemas.callers import changed_entity
 from fieldstation.domains.identity.service.authenticator import Authenticator
+from fieldstation.domains.identity.service.authority import PURPOSE
+from fieldstation.domains.identity.service.bounds import OrganizationBounds
 from fieldstation.domains.identity.service.passwords import Passwords, station_hasher
 from fieldstation.domains.identity.service.revocations import note_change
+from fieldstation.domains.identity.service.sealing import Sealer, known_secrets
 from fieldstation.domains.identity.service.tokens import load_key_ring
 from fieldstation.domains.live.hub import Hub
 from fieldstation.domains.live.sockets import Sockets
@@ -64,6 +61,7 @@ from fieldstation.domains.telemetry.follower import Follower
 from fieldstation.domains.telemetry.groups import Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.last_values import LastValues
+from fieldstation.domains.telemetry.quotas import QUOTA_INTERVAL_S, ReadingQuotas
 from fieldstation.domains.telemetry.service import IntakeDoor
 from fieldstation.domains.telemetry.store.selection import reading_store
 from fieldstation.domains.telemetry.writer import Committed, Writer
@@ -78,25 +76,6 @@ FLUSH_LOOK_INTERVAL_S = 1.0
 SAVE_TIMEOUT_S = 3.0
 
 
-def station_url(settings: Settings) -> URL:
-    """Return where the station's tables are."""
-    return database_url(settings.database.url, data_dir=settings.station.data_dir)
-
-
-def telemetry_url(settings: Settings) -> URL:
-    """Return where readings are: an own URL, an own file on SQLite, else the station's database."""
-    url = settings.database.telemetry_url
-    own = station_url(settings)
-    if url is not None or own.get_backend_name() == "sqlite":
-        return database_url(
-            url,
-            data_dir=settings.station.data_dir,
-            file_name="telemetry.db",
-            name="TELEMETRY_DATABASE_URL",
-        )
-    return own
-
-
 class Runtime:
     """One node of a station. Everything is built here and handed in; nothing else is long-lived."""
 
@@ -105,7 +84,7 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
-        self.quota = quota or UnlimitedQuota()
+        self.quota = quota or OrganizationBounds(settings.bounds, devices.count_devices)
         self.directory = DataDirectory(settings.station.data_dir)
         self.directory.prepare()
         self.node_id = self.directory.node_id(settings.station.node_id)
@@ -122,6 +101,10 @@ class Runtime:
         self.database = Database(create_engines(url, settings.database), self.bus.publish)
         self.key_ring = load_key_ring(settings)
         self.authenticator = Authenticator(self.database, clock, settings.auth, self.key_ring)
+        sealer = Sealer(known_secrets(settings), purpose=PURPOSE)
+        self.authority = StationAuthority(
+            self.database, sealer, data_dir=self.directory.path, clock=clock
+        )
         self.passwords = Passwords(station_hasher(memory_kib=settings.auth.password_memory_kib))
         self.last_seen = LastSeen(self.database, clock)
         self.idempotency = IdempotencyKeys(self.database, clock)
@@ -153,14 +136,11 @@ class Runtime:
         settings, clock = self.settings, self.clock
         self.outbound = Outbound(settings.outbound.allowed)
         self.sockets = Sockets(settings.live, clock)
+        self.quotas = ReadingQuotas(self.quota, self.database)
         self.intake_door = IntakeDoor(
-            self.catalog, self.intake, settings.telemetry.request_readings_max
+            self.catalog, self.intake, self.quotas, settings.telemetry.request_readings_max
         )
-        tls = tls_context(settings.mqtt)
-        authority = None
-        if tls is not None:
-            authority = Authority.of(self.directory.path, now=clock.now())
-            trust_devices(tls, authority)
+        self.tls = tls_context(settings.mqtt)
         self.mqtt_door = StationDoor(
             database=self.database,
             kept=KeptState(self.database, self.store, node_id=self.node_id),
@@ -172,8 +152,8 @@ class Runtime:
             clock=clock,
             start_task=self._start_task,
             revoke=self._revoke,
-            quota=self.quota,
-            certificate_token=authority.token_of if authority else None,
+            quotas=self.quotas,
+            certificate_token=self.authority.token_of,
         )
         self.nodes = other_nodes(
             self.database, self.store, self.bus, node_id=self.node_id, clock=clock
@@ -181,7 +161,7 @@ class Runtime:
         self.mqtt: MqttServer | None = None
         if settings.mqtt.enabled:
             self.mqtt = MqttServer(
-                mqtt_options(settings.mqtt), self.mqtt_door, clock, tls=tls, nodes=self.nodes
+                mqtt_options(settings.mqtt), self.mqtt_door, clock, tls=self.tls, nodes=self.nodes
             )
         self.state = StationState(
             settings=settings,
@@ -242,6 +222,7 @@ class Runtime:
             self.hub.begin_at(begin)
             self.follower.begin_at(begin)
             self.writer.told_seq = begin.get(self.node_id, 0)
+            await self.authority.open(self.tls)
             await self._open_mqtt()
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
@@ -309,7 +290,7 @@ class Runtime:
             ("readings", partial(repeat, self.store.flush_due, interval_s=FLUSH_LOOK_INTERVAL_S)),
             ("key-uses", partial(repeat, self._note_key_uses, interval_s=KEY_USES_INTERVAL_S)),
             ("loop-lag", partial(watch_loop, self.state)),
-            ("quotas", partial(repeat, self.mqtt_door.quotas.look, interval_s=QUOTA_INTERVAL_S)),
+            ("quotas", partial(repeat, self.quotas.look, interval_s=QUOTA_INTERVAL_S)),
             ("rate-limits", partial(repeat, self.rate_sharing.exchange, interval_s=sync_s)),
         ]
         supervised = [(name, supervise(name, start)) for name, start in work]

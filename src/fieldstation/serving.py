@@ -21,10 +21,11 @@ from fieldstation.core.settings import (
     Settings,
     SettingsError,
 )
+from fieldstation.db.engines import station_url, telemetry_url
 from fieldstation.main import create_app
 from fieldstation.migrations.upgrade import upgrade
 from fieldstation.operations import station_operations
-from fieldstation.runtime import Runtime, station_url, telemetry_url
+from fieldstation.runtime import Runtime
 from fieldstation.web.http_protocol import HttpProtocol
 from fieldstation.web.websocket_line import WebSocketProtocol
 

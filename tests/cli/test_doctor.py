@@ -10,6 +10,7 @@ import pytest
 from tests.adapters.sqlite_backup.stations import StationFiles, make_station
 from tests.cli.commands import run_command
 from tests.clients import StationClient
+from tests.secure_client import issue
 from tests.station_process import StationProcess
 
 ANY_PORTS = {"PORT": "0", "MQTT_LISTEN_PORT": "0", "MQTT_TLS_PORT": "0"}
@@ -97,6 +98,22 @@ def test_setting_that_cannot_be_used_is_a_failure_that_names_it(
     assert code == 1
     assert checks["settings"]["verdict"] == "failure"
     assert checks["settings"]["detail"].startswith(name)
+
+
+def test_certificate_authority_of_another_secret_is_a_failure(tmp_path: Path) -> None:
+    directory, secret = tmp_path / "data", {"SECRET_KEY": "the secret of this station"}
+    issue(directory, "server", "localhost", **secret)
+    relaxed, checks = examine(directory, **secret)
+    assert relaxed == 0
+    assert checks["certificate authority"]["detail"].startswith("Opens")
+
+    code, checks = examine(directory, SECRET_KEY="another one")
+
+    assert code == 1
+    assert [name for name, check in checks.items() if check["verdict"] == "failure"] == [
+        "certificate authority"
+    ]
+    assert "SECRET_KEY" in checks["certificate authority"]["detail"]
 
 
 def test_production_is_held_to_more(files: StationFiles) -> None:

@@ -15,7 +15,8 @@ from fieldstation.db.engines import database_url
 from fieldstation.domains.telemetry.ports import FLAG_ANOMALY, FLAG_DETAIL, Kind, Order, Outcome
 from fieldstation.domains.telemetry.store.entries import encode_entry
 from fieldstation.domains.telemetry.store.points import points_of
-from fieldstation.migrations.upgrade import configuration, differences, on_connection
+from fieldstation.migrations.chain import configuration, differences
+from fieldstation.migrations.upgrade import on_connection
 from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
 from tests.contracts.readings import (
     FOREVER,

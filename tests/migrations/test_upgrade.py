@@ -1,23 +1,21 @@
 """The chain of migrations builds exactly the models' tables, on each database, however often."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.engine import URL
 
-from fieldstation.core.errors import Busy
+from fieldstation import migrations
+from fieldstation.core.errors import Busy, Conflict
 from fieldstation.db.engines import database_url
-from fieldstation.migrations.upgrade import (
-    configuration,
-    differences,
-    on_connection,
-    pending_revisions,
-    upgrade,
-)
+from fieldstation.migrations.chain import configuration, differences
+from fieldstation.migrations.revisions import REVISIONS
+from fieldstation.migrations.upgrade import on_connection, pending_revisions, upgrade
 from fieldstation.tables import METADATA
 from tests.services import fresh_postgresql_database
 
@@ -40,6 +38,10 @@ async def tables(url: URL) -> set[str]:
     found: set[str] = set()
     await on_connection(url, lambda connection: found.update(inspect(connection).get_table_names()))
     return found
+
+
+def upgrade_to(revision: str) -> Callable[[Connection], None]:
+    return lambda connection: command.upgrade(configuration(connection, "station"), revision)
 
 
 async def found_differences(url: URL, target: str) -> list[object]:
@@ -119,6 +121,37 @@ async def test_two_nodes_that_start_together_upgrade_one_after_the_other(url: UR
         await asyncio.gather(*(upgrade(url, target) for target in TARGETS * 2))
     assert await pending_revisions(url, "station") == []
     assert await found_differences(url, "station") == []
+
+
+def test_the_names_of_the_revisions_are_those_of_the_chain() -> None:
+    chain = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert [step.revision for step in chain.walk_revisions()][::-1] == list(REVISIONS)
+
+
+async def test_an_older_schema_lacks_what_came_after_it_and_gets_it(url: URL) -> None:
+    await on_connection(url, upgrade_to(REVISIONS[1]))
+    assert await pending_revisions(url, "station") == list(REVISIONS[2:])
+    await upgrade(url, "station")
+    assert await pending_revisions(url, "station") == []
+    assert await found_differences(url, "station") == []
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        "UPDATE schema_version_station SET version_num = '20990101_later'",
+        "INSERT INTO schema_version_station VALUES ('20261122_chunks')",
+    ],
+)
+async def test_a_schema_that_this_version_does_not_know_is_refused(url: URL, noted: str) -> None:
+    await upgrade(url, "station")
+    await on_connection(url, lambda connection: connection.execute(text(noted)))
+    before = await tables(url)
+    with pytest.raises(Conflict, match="does not know; install"):
+        await upgrade(url, "station")
+    with pytest.raises(Conflict, match="does not know; install"):
+        await pending_revisions(url, "station")
+    assert await tables(url) == before
 
 
 async def test_a_server_that_does_not_answer_is_busy(tmp_path: Path) -> None:

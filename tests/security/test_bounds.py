@@ -1,12 +1,13 @@
 """Every number and size that a client chooses has an end, and says so instead of cutting."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients import StationClient, expect
 from tests.mqtt_client import MqttClient
-from tests.station_process import StationProcess
+from tests.station_process import StationProcess, running_station
 
 DEVICE: dict[str, Any] = {"name": "x"}
 LONG_PERIOD = {"start": "2000-01-01T00:00:00Z", "end": "2026-01-01T00:00:00Z"}
@@ -85,7 +86,7 @@ def test_a_reading_has_an_end(client: StationClient, reading: dict[str, Any]) ->
 
 def test_a_body_is_only_so_deep(client: StationClient) -> None:
     device = client.register_device()
-    for levels, statuses in ((27, (201, 201)), (40, (422, 413))):
+    for levels, statuses in ((27, (201, 201)), (40, (413, 413))):
         reading = {"sensor_type": "t", "value": levels, "metadata": {"x": deep(levels)}}
         answer = client.http.post(device.readings_path, json=[reading], headers=device.headers)
         described = {**DEVICE, "properties": {"x": deep(levels)}}
@@ -103,6 +104,29 @@ def test_a_device_has_so_many_series_and_so_many_keys(client: StationClient) -> 
     for _ in range(24):
         expect(client.http.post(keys, json={}), 201)
     assert expect(client.http.post(keys, json={}), 409)["error"] == "too_many"
+
+
+def test_an_organization_has_so_many_devices_and_so_many_members(tmp_path: Path) -> None:
+    bounds = {"DEVICES_PER_ORGANIZATION_MAX": "3", "MEMBERS_PER_ORGANIZATION_MAX": "2"}
+    with (
+        running_station(tmp_path / "data", environment=bounds) as station,
+        StationClient(station.url) as owner,
+        StationClient(station.url) as other,
+    ):
+        for client in (owner.sign_up(), other.sign_up()):
+            made = [client.register_device() for _ in range(3)]
+            refused = expect(client.http.post("/api/v1/devices", json=DEVICE), 402)
+            assert (refused["error"], refused["metric"]) == ("quota_exceeded", "devices")
+            assert (refused["limit"], refused["used"]) == (3, 3)
+            expect(client.http.delete(f"/api/v1/devices/{made[0].id}"), 204)
+            client.register_device()
+        hired = {"email": f"hired-{owner.email}"}
+        expect(owner.http.post("/api/v1/users", json=hired), 201)
+        organization = owner.get("/api/v1/organizations")["items"][0]["id"]
+        for path in ("/api/v1/users", f"/api/v1/organizations/{organization}/members"):
+            form = {"email": other.email, "role": "viewer"}
+            refused = expect(owner.http.post(path, json=form), 402)
+            assert (refused["metric"], refused["limit"], refused["used"]) == ("members", 2, 2)
 
 
 def test_an_mqtt_client_has_so_many_subscriptions_and_levels(

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,11 +12,16 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from fieldstation.adapters.certificates import Authority
 from tests.cli.commands import run_command
 from tests.clients import StationClient, expect
+from tests.kept_authority import kept_authority
 from tests.live_client import live
 from tests.mqtt_client import MqttClient
+from tests.secure_client import SecureClient, free_port, issue, tls_settings
 from tests.security.test_traces import Collector, collector
 from tests.services import fresh_postgresql_database
 from tests.station_process import StationProcess, running_station
@@ -36,6 +42,15 @@ class Traces:
 
     secrets: dict[str, str]
     places: dict[str, bytes] = field(default_factory=dict)
+    numbers: dict[str, bytes] = field(default_factory=dict)
+    """Private numbers of keys, in 32 bytes."""
+
+    def plant_key(self, name: str, pem: str) -> None:
+        """Plant what is private of a key on a curve of 256 bits, as PEM and as a number."""
+        key = load_pem_private_key(pem.encode(), password=None)
+        assert isinstance(key, EllipticCurvePrivateKey)
+        self.numbers[name] = key.private_numbers().private_value.to_bytes(32, "big")
+        self.plant(name, pem.splitlines()[2])  # the line before begins alike for all keys
 
     def plant(self, name: str, secret: str | None = None) -> str:
         self.secrets[name] = secret or planted(name)
@@ -49,6 +64,12 @@ class Traces:
             for form in forms(secret)
             for place, content in self.places.items()
             if form in content
+        ] + [
+            f"{name} in {place}"
+            for name, number in self.numbers.items()
+            for form in forms_of_number(number)
+            for place, content in self.places.items()
+            if form in content
         ]
 
 
@@ -56,6 +77,17 @@ def forms(secret: str) -> Iterator[bytes]:
     telling = secret.rpartition(".")[2][SHOWN_CHARACTERS:]  # of a JWT, its signature
     yield telling.encode()
     yield base64.b64encode(f":{secret}".encode())[4:-4]
+
+
+def forms_of_number(number: bytes) -> Iterator[bytes]:
+    """Give it raw, in hexadecimal, and as Base64 wherever in a text it begins."""
+    yield number
+    yield number.hex().encode()
+    yield number.hex().upper().encode()
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + number)
+        yield encoded[4:-4]
+        yield encoded[4:-4].translate(bytes.maketrans(b"+/", b"-_"))
 
 
 class Recording(StationClient):
@@ -95,27 +127,39 @@ def traces(
             "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url,
         }
         if request.param == "sqlite":
+            environment |= secured(directory, environment)
             with running_station(directory, environment=environment) as station:
-                exercise(station, traces)
+                exercise(station, traces, environment)
                 gather(station, traces, spans)
                 back_up(directory, traces)
+            examine(directory, traces, environment)
             yield traces
             return
         with fresh_postgresql_database() as url:
             address = url.replace("postgres@", f"postgres:{traces.secrets['DATABASE_URL']}@")
-            with running_station(
-                directory, database_url=address, environment=environment
-            ) as station:
-                exercise(station, traces)
+            environment["DATABASE_URL"] = address
+            environment |= secured(directory, environment)
+            with running_station(directory, environment=environment) as station:
+                exercise(station, traces, environment)
                 gather(station, traces, spans)
             dumped = subprocess.run(["pg_dump", url], capture_output=True, check=True, timeout=60)
             traces.places["pg_dump"] = dumped.stdout
-            doctor = run_command("doctor", data_dir=directory, DATABASE_URL=address, **environment)
-            traces.places["doctor"] = (doctor.stdout + doctor.stderr).encode()
+            examine(directory, traces, environment)
             yield traces
 
 
-def exercise(station: StationProcess, traces: Traces) -> None:
+def secured(directory: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Give the station a TLS port, and with that a certificate authority."""
+    return tls_settings(issue(directory, "server", "127.0.0.1", **environment), free_port())
+
+
+def examine(directory: Path, traces: Traces, environment: dict[str, str]) -> None:
+    doctor = run_command("doctor", data_dir=directory, **environment)
+    traces.places["doctor"] = (doctor.stdout + doctor.stderr).encode()
+    assert b"Opens, valid until" in traces.places["doctor"]
+
+
+def exercise(station: StationProcess, traces: Traces, environment: dict[str, str]) -> None:
     """Use each kind of secret rightly and wrongly, over every door."""
     client = Recording(station.url, traces)
     with client:
@@ -123,6 +167,7 @@ def exercise(station: StationProcess, traces: Traces) -> None:
         use_tokens(client, traces)
         use_keys(client, traces, station)
         use_sockets(client, traces, station)
+        use_certificates(client, traces, station, environment)
 
 
 def use_passwords(client: Recording, traces: Traces) -> None:
@@ -228,6 +273,33 @@ def use_sockets(client: Recording, traces: Traces, station: StationProcess) -> N
         assert code == 1008
 
 
+def use_certificates(
+    client: Recording, traces: Traces, station: StationProcess, environment: dict[str, str]
+) -> None:
+    kept = kept_authority(station.data_dir, **environment)
+    assert kept is not None
+    assert kept.pair is not None
+    traces.plant_key("authority's key", kept.pair.key)
+    device = client.register_device()
+    certificate = issue(station.data_dir, "issue", device.id)
+    traces.plant_key("certificate's key", certificate.with_suffix(".key").read_text())
+    in_der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
+    token = traces.plant("what the certificate stands for", Authority(kept.pair).token_of(in_der))
+    port, trusts = int(environment["MQTT_TLS_PORT"]), certificate.with_name("authority.pem")
+    for shown, key, code in (
+        (certificate, None, 0),
+        (None, token, 0),
+        (None, None, 0x86),
+        (None, traces.plant("unknown key over TLS"), 0x86),
+    ):
+        with SecureClient(port, trusts, shown, key=key) as mqtt:
+            assert mqtt.codes == [code]
+    reading, bearer = {"sensor_type": "t", "value": 1}, {"Authorization": f"Bearer {token}"}
+    expect(client.http.post(device.readings_path, json=reading, headers=bearer), 201)
+    refused = run_command("cert", "issue", "nobody", data_dir=station.data_dir)
+    traces.places["cert"] = (refused.stdout + refused.stderr).encode()
+
+
 def gather(station: StationProcess, traces: Traces, spans: Collector) -> None:
     """Take everything that the running station left, then its log to the end."""
     for path in ("/metrics", "/api/status", "/health"):
@@ -272,6 +344,7 @@ def test_the_search_does_find_what_is_there(traces: Traces) -> None:
     )
     log = traces.places["log"]
     assert b"$argon2id$" in stored
+    assert b"gAAAA" in stored  # so begins what is sealed
     for name in ("device key", "user key", "refresh token", "second refresh token"):
         assert hashlib.sha256(traces.secrets[name].encode()).hexdigest().encode() in stored, name
         assert hashlib.sha256(traces.secrets[name].encode()).hexdigest() not in str(log), name

@@ -3,17 +3,23 @@
 import gzip
 import socket
 import sys
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
+import cbor2
 import httpx2
+import msgspec
 import psutil
 import pytest
 
 from fieldstation.core.limits import (
     BODY_BYTES_MAX,
+    FORM_BYTES_MAX,
     INFLATED_BYTES_MAX,
     JSON_CONTAINERS_MAX,
     JSON_DEPTH_MAX,
+    ROUTE_BODY_BYTES_MAX,
+    ROUTE_BODY_VALUES_MAX,
 )
 from tests.clients import StationClient, expect
 from tests.station_process import StationProcess
@@ -24,6 +30,11 @@ else:
     from backports import zstd
 
 MORE_THAN_ANY_DECODER_BEARS = 150_000
+ENCODE: dict[str, Callable[[object], bytes]] = {
+    "application/json": msgspec.json.encode,
+    "application/cbor": cbor2.dumps,
+    "application/msgpack": msgspec.msgpack.encode,
+}
 
 
 def nested(levels: int) -> bytes:
@@ -58,16 +69,23 @@ def test_readings_that_nest_deeper_than_a_decoder_bears_are_413(
     assert client.get(device.readings_path)["items"] == []
 
 
-def test_a_reading_whose_metadata_nests_too_deep_is_rejected_alone(client: StationClient) -> None:
+@pytest.mark.parametrize("content_type", ENCODE)
+def test_a_body_with_a_reading_whose_metadata_nests_too_deep_is_413(
+    client: StationClient, content_type: str
+) -> None:
     device = client.register_device()
-    deep: object = 1
-    for _ in range(JSON_DEPTH_MAX):
-        deep = {"a": deep}
-    bad = {"sensor_type": "t", "value": 1, "metadata": deep}
-    answer = client.send(device, bad, status=422)
-    assert [fault["error"] for fault in answer["rejected"]] == ["too_deep"]
-    answer = client.send(device, [bad, {"sensor_type": "t", "value": 2}])
-    assert (answer["accepted"], answer["rejected"][0]["error"]) == (1, "too_deep")
+    metadata: object = 1
+    for _ in range(JSON_DEPTH_MAX - 2):
+        metadata = {"a": metadata}
+    taken = [{"sensor_type": "t", "value": 1, "metadata": metadata}]
+    refused = [{**taken[0], "metadata": {"a": metadata}}, {"sensor_type": "t", "value": 2}]
+    headers = {**device.headers, "Content-Type": content_type}
+    for readings, status in ((refused, 413), (taken, 201)):
+        body = ENCODE[content_type](readings)
+        answer = client.http.post(device.readings_path, content=body, headers=headers)
+        assert answer.status_code == status
+        assert answer.json().get("error") == (None if status == 201 else "too_deep")
+    assert [reading["value"] for reading in client.get(device.readings_path)["items"]] == [1]
 
 
 JSON_TYPES = [
@@ -192,10 +210,46 @@ def test_more_lists_than_a_request_ever_needs_are_413(client: StationClient) -> 
         assert expect(answer, 413)["error"] == "too_many_values"
 
 
+@pytest.mark.parametrize("path", ["/api/v1/devices", "/api/v1/organizations"])
+def test_more_bytes_or_values_than_a_route_judges_in_a_moment_are_413(
+    client: StationClient, path: str
+) -> None:
+    def error_of(body: bytes) -> tuple[int, str]:
+        headers = {"Content-Type": "application/json"}
+        answer = client.http.post(path, content=body, headers=headers)
+        return answer.status_code, answer.json()["error"]
+
+    start, end = b'{"name":"', b'"}'
+    text = start + b"x" * (ROUTE_BODY_BYTES_MAX - len(start + end)) + end
+    assert error_of(text) == (422, "validation_error")
+    assert error_of(text + b" ") == (413, "too_large")
+    keys = [b'"%d":0' % number for number in range(ROUTE_BODY_VALUES_MAX)]
+    assert error_of(b"{%b}" % b",".join(keys)) == (422, "validation_error")
+    assert error_of(b'{%b,"one more":0}' % b",".join(keys)) == (413, "too_many_values")
+    listed = b'{"name":"x","properties":{"a":[%b]}}'
+    assert error_of(listed % b",".join([b"0"] * ROUTE_BODY_VALUES_MAX)) == (413, "too_many_values")
+
+
+def test_a_form_is_as_small_as_a_login(client: StationClient) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    for size, status in ((FORM_BYTES_MAX, 422), (FORM_BYTES_MAX + 1, 413)):
+        answer = client.http.post("/token", content=b"&" * size, headers=headers)
+        assert answer.status_code == status, answer.text
+    assert answer.json()["detail"] == "The body is larger than 64 KiB; send it in parts."
+
+
+def test_commas_and_brackets_in_a_text_are_no_values(client: StationClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    body = b'{"name":"x","description":"%b"}' % (b"[,{" * ROUTE_BODY_VALUES_MAX)
+    answer = client.http.post("/api/v1/devices", content=body, headers=headers)
+    assert expect(answer, 422)["errors"][0]["loc"] == ["body", "description"]
+
+
 def test_a_body_as_deep_as_allowed_is_taken(client: StationClient) -> None:
     headers = {"Content-Type": "application/json"}
-    body = nested(JSON_DEPTH_MAX - 1)
-    expect(client.http.post("/api/v1/devices", content=body, headers=headers), 201)
+    deepest = nested(JSON_DEPTH_MAX - 1)
+    for body in (deepest, deepest[:-1] + b',"tags":[]}'):  # from 33 lists and objects on, it counts
+        expect(client.http.post("/api/v1/devices", content=body, headers=headers), 201)
     answer = client.http.post("/api/v1/devices", content=nested(JSON_DEPTH_MAX), headers=headers)
     assert expect(answer, 413)["error"] == "too_deep"
 

@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from uuid import UUID
 
 import httpx2
@@ -96,6 +96,73 @@ def test_what_is_no_http_is_400_in_every_way_an_answer_of_ours(
     assert headers["connection"] == "close"
     assert headers["x-content-type-options"] == "nosniff"
     assert UUID(headers["x-request-id"]) == UUID(problem["request_id"])
+
+
+NOT_FOR_THE_BODY = {
+    "TRACE /api/v1/devices": 405,
+    "QUERY /api/v1/devices": 405,
+    "PUT /health": 405,
+    "DELETE /api/v1/auth/login": 405,
+    "POST /api/v1/nothing": 404,
+    "GET /api/v1/devices": 401,
+    "POST /api/v1/devices": 400,
+    "PUT /api/v1/devices/x": 400,
+    "POST /api/v1/devices/x/readings": 401,
+}
+
+
+@pytest.mark.parametrize("request_line", NOT_FOR_THE_BODY)
+@pytest.mark.parametrize("later", [False, True])
+def test_a_body_that_is_no_http_matters_only_to_a_route_that_reads_it(
+    small: StationProcess, request_line: str, later: bool
+) -> None:
+    head = f"{request_line} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with connection(small) as raw:
+        raw.sendall(head + b"1\r\n{\r\n" + (b"" if later else b"zz\r\n"))
+        if later:
+            with suppress(OSError):  # whoever needs no body may have answered and closed
+                raw.sendall(b"zz\r\n")
+        raw.settimeout(10)
+        found = b""
+        with suppress(ConnectionResetError):
+            while part := raw.recv(65536):
+                found += part
+    assert found.startswith(b"HTTP/1.1 %d " % NOT_FOR_THE_BODY[request_line]), found
+    assert b"\r\nconnection: close\r\n" in found.lower() or later
+
+
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+VERSION = b"Sec-WebSocket-Version: 13\r\n"
+NO_HANDSHAKE = {
+    "no key": (b"GET /ws", VERSION),
+    "short key": (b"GET /ws", b"Sec-WebSocket-Key: c2hvcnQ=\r\n" + VERSION),
+    "no version": (b"GET /ws", KEY),
+    "old version": (b"GET /ws", KEY + b"Sec-WebSocket-Version: 8\r\n"),
+    "two protocols": (b"GET /ws", KEY + VERSION + b"Upgrade: websocket\r\n"),
+    "another method": (b"POST /api/v1/auth/login", KEY + VERSION),
+    "long query": (b"GET /ws?ticket=" + b"x" * 9_000, KEY + VERSION),
+    "long header": (b"GET /mqtt", KEY + VERSION + b"Cookie: " + b"x" * 9_000 + b"\r\n"),
+    "many headers": (b"GET /ws", KEY + VERSION + b"A: b\r\n" * 130),
+}
+
+
+@pytest.mark.parametrize("name", NO_HANDSHAKE)
+@pytest.mark.parametrize("behind", [b"", b"\x81\x85and more"])
+def test_what_is_no_websocket_handshake_is_400_in_every_way_an_answer_of_ours(
+    small: StationProcess, name: str, behind: bytes
+) -> None:
+    line, headers = NO_HANDSHAKE[name]
+    upgrade = b"Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    sent = line + b" HTTP/1.1\r\n" + upgrade + headers + b"\r\n" + behind
+    status, answered, body = answer_to(small, sent)
+    problem = json.loads(body)
+    assert (status, problem["status"], problem["error"]) == (400, 400, "malformed")
+    assert problem["detail"].startswith("This is no WebSocket handshake: ")
+    assert problem["instance"] == line.split()[1].split(b"?")[0].decode()
+    assert answered["content-type"] == "application/problem+json"
+    assert answered["connection"] == "close"
+    assert answered["x-content-type-options"] == "nosniff"
+    assert UUID(answered["x-request-id"]) == UUID(problem["request_id"])
 
 
 def test_a_good_request_before_the_garbage_is_answered(small: StationProcess) -> None:

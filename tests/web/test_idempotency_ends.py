@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from httpx2 import ASGITransport, AsyncClient, Response
 from starlette.responses import Response as Answer
 
@@ -20,6 +20,7 @@ from fieldstation.web.idempotency import RESULT_BYTES_MAX, Idempotency
 from fieldstation.web.middleware import FrontDoor, Observed, door_rules
 from fieldstation.web.problems import install_problem_handlers
 from fieldstation.web.rate_limits import Known, Recognise
+from fieldstation.web.routing import mount, station_router
 
 pytestmark = pytest.mark.anyio
 
@@ -49,16 +50,16 @@ class Station:
         self.made = 0
         self.size = 10
         self.error: StationError | None = None
-        router = APIRouter()
+        router = station_router()
         router.post("/things", status_code=201)(self.make)
         app = FastAPI()
-        app.include_router(router)
+        mount(app, [router])
         install_problem_handlers(app)
         keyed = Idempotency(
             app,
             keys=self.keys,
             recognise=Recognise(lambda _headers: None, lambda _token: None, self.nobody),
-            routers=[(router, "")],
+            routers=[router],
             wait_s=0.1,
         )
         observed: list[Observed] = []

@@ -1,24 +1,20 @@
-"""The station's own certificate authority: it lets devices in by certificate, and names servers."""
+"""A certificate authority: it lets devices in by certificate, and names servers."""
 
 import base64
 import hashlib
 import hmac
 import ipaddress
-import os
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import NamedTuple, cast
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fieldstation.core.settings import SettingsError
+from fieldstation.domains.identity.service.authority import KeyPair
 
-DIRECTORY = "authority"
-CERTIFICATE_FILE = "authority.pem"
-KEY_FILE = "authority.key"
 AUTHORITY_DAYS = 3_650
 CLOCKS_APART = timedelta(minutes=5)
 
@@ -32,14 +28,15 @@ class Issued(NamedTuple):
 
 
 class Authority:
-    """Signs certificates with a key that never leaves the data directory."""
+    """Signs certificates, and knows which key of a device each of them stands for."""
 
-    def __init__(
-        self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, file: Path
-    ) -> None:
-        self._certificate = certificate
-        self._key = key
-        self.certificate_file = file
+    def __init__(self, pair: KeyPair) -> None:
+        """Raises ``ValueError`` for what is no certificate with its key."""
+        self._certificate = x509.load_pem_x509_certificate(pair.certificate.encode())
+        key = serialization.load_pem_private_key(pair.key.encode(), password=None)
+        if key.public_key() != self._certificate.public_key():
+            raise ValueError("the key is not that of the certificate")
+        self._key = cast("ec.EllipticCurvePrivateKey", key)
         secret = key.private_bytes(
             serialization.Encoding.DER,
             serialization.PrivateFormat.PKCS8,
@@ -47,25 +44,15 @@ class Authority:
         )
         self._secret = hmac.digest(secret, b"fieldstation device certificate", "sha256")
 
-    @classmethod
-    def of(cls, data_dir: Path, *, now: datetime) -> "Authority":
-        """Open the authority of a data directory, made on first use. Raises ``SettingsError``."""
-        directory = data_dir / DIRECTORY
-        file, key_file = directory / CERTIFICATE_FILE, directory / KEY_FILE
-        try:
-            if not file.exists():
-                directory.mkdir(mode=0o700, exist_ok=True)
-                make_authority(file, key_file, now=now)
-            certificate = x509.load_pem_x509_certificate(file.read_bytes())
-            key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"DATA_DIR: {directory} cannot be used ({error})") from error
-        return cls(certificate, cast("ec.EllipticCurvePrivateKey", key), file)
+    @property
+    def expires_at(self) -> datetime:
+        """Until when its certificates are accepted."""
+        return self._certificate.not_valid_after_utc
 
     @property
     def pem(self) -> str:
         """The certificate that those who trust this authority need."""
-        return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
+        return pem_of(self._certificate)
 
     def issue_device(self, device_id: str, *, now: datetime, expires_at: datetime) -> Issued:
         """Issue a client certificate named after a device."""
@@ -87,10 +74,18 @@ class Authority:
             expires_at=expires_at,
         )
 
+    def has_issued(self, certificate: bytes) -> bool:
+        """Tell whether this authority signed a certificate (DER)."""
+        try:
+            x509.load_der_x509_certificate(certificate).verify_directly_issued_by(self._certificate)
+        except (InvalidSignature, TypeError, ValueError):
+            return False
+        return True
+
     def token_of(self, certificate: bytes) -> str:
         """Return the device key that a client certificate (DER) stands for.
 
-        Only this station can compute it: a certificate is public.
+        Only who has the authority's key can compute it: a certificate is public.
         """
         digest = hmac.digest(self._secret, hashlib.sha256(certificate).digest(), "sha256")
         return "fsd_" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -117,14 +112,14 @@ class Authority:
         )
         signed = builder.sign(self._key, hashes.SHA256())
         return Issued(
-            signed.public_bytes(serialization.Encoding.PEM).decode(),
-            pem_of(key).decode(),
+            pem_of(signed),
+            pem_of_key(key),
             self.token_of(signed.public_bytes(serialization.Encoding.DER)),
         )
 
 
-def make_authority(file: Path, key_file: Path, *, now: datetime) -> None:
-    """Write a new authority; the key first, readable by its owner only."""
+def make_authority(*, now: datetime) -> KeyPair:
+    """Make a new authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Fieldstation authority")])
     expires_at = now + timedelta(days=AUTHORITY_DAYS)
@@ -134,12 +129,7 @@ def make_authority(file: Path, key_file: Path, *, now: datetime) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(pem_of(key))
-    draft = file.with_suffix(".new")
-    draft.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    draft.replace(file)
+    return KeyPair(pem_of(certificate), pem_of_key(key))
 
 
 def start(
@@ -160,12 +150,16 @@ def start(
     )
 
 
-def pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+def pem_of(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def pem_of_key(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
-    )
+    ).decode()
 
 
 def name_of(host: str) -> x509.GeneralName:

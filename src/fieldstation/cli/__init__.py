@@ -1,34 +1,63 @@
-"""The command line: one module a command, heavy imports only inside the command that needs them."""
+"""The command line: one module a command, and only that of the command which runs is loaded."""
 
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from fieldstation.cli.agent import agent
-from fieldstation.cli.backup import app as backup
-from fieldstation.cli.bench import CONTEXT, bench
-from fieldstation.cli.cert import app as cert
-from fieldstation.cli.demo import demo
-from fieldstation.cli.doctor import doctor
-from fieldstation.cli.migrate import migrate
-from fieldstation.cli.serve import serve
-from fieldstation.cli.user import app as user
 from fieldstation.core.errors import StationError
 from fieldstation.core.settings import SettingsError
 
+COMMANDS = ("serve", "demo", "agent", "migrate", "doctor", "bench", "user", "backup", "cert")
+"""As the help shows them. Each is a module with a function of that name, or with an ``app``."""
+
+
+class Commands(Mapping[str, Any]):
+    """Every command by name, loaded when somebody looks at it; the help looks at all."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        module = import_module(f"{__name__}.{name}")
+        alone = typer.Typer()
+        if hasattr(module, "app"):
+            alone.add_typer(module.app, name=name)
+        else:
+            context = getattr(module, "CONTEXT", None)
+            alone.command(name, context_settings=context)(getattr(module, name))
+        return get_group(alone).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class Station(TyperGroup):
+    """All commands."""
+
+    def __init__(self, **settings: Any) -> None:
+        settings["commands"] = Commands()
+        super().__init__(**settings)
+
+
 app = typer.Typer(
     name="fieldstation",
-    help="One self-hosted station for everything a team runs in the field.",
+    cls=Station,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (serve, demo, agent, migrate, doctor):
-    app.command()(command)
-app.command(context_settings=CONTEXT)(bench)
-app.add_typer(user, name="user")
-app.add_typer(backup, name="backup")
-app.add_typer(cert, name="cert")
+
+
+@app.callback()
+def fieldstation() -> None:
+    """One self-hosted station for everything a team runs in the field."""
 
 
 def main() -> None:

@@ -130,8 +130,6 @@ async def create_anywhere(settings: Settings, output: Path) -> dict[str, Any]:
     """Have the running station do it, or else do it here, on the schema as it is."""
     from fieldstation.adapters.control import ask_station
     from fieldstation.adapters.data_directory import DataDirectory
-    from fieldstation.adapters.sqlite_backup import create_backup
-    from fieldstation.core.clock import SystemClock
 
     files = sqlite_files(settings, instead="pg_dump")
     directory = DataDirectory(settings.station.data_dir)
@@ -139,6 +137,9 @@ async def create_anywhere(settings: Settings, output: Path) -> dict[str, Any]:
         return await ask_station(directory.control_socket, "backup.create", {"output": str(output)})
     except (FileNotFoundError, ConnectionRefusedError):
         directory.lock()
+    from fieldstation.adapters.sqlite_backup.creation import create_backup
+    from fieldstation.core.clock import SystemClock
+
     try:
         return await create_backup(**files, output=output, clock=SystemClock())
     finally:
@@ -147,7 +148,7 @@ async def create_anywhere(settings: Settings, output: Path) -> dict[str, Any]:
 
 def sqlite_files(settings: Settings, *, instead: str) -> dict[str, Path]:
     """Return the two database files. Raises ``Conflict`` where the station is on a server."""
-    from fieldstation.runtime import station_url, telemetry_url
+    from fieldstation.db.engines import station_url, telemetry_url
 
     urls = {"station_db": station_url(settings), "telemetry_db": telemetry_url(settings)}
     if any(url.get_backend_name() != "sqlite" for url in urls.values()):
@@ -157,9 +158,9 @@ def sqlite_files(settings: Settings, *, instead: str) -> dict[str, Path]:
 
 def refuse_faults(path: Path) -> None:
     from fieldstation.adapters.sqlite_backup.verification import find_faults
-    from fieldstation.cli.revisions import known_revisions
+    from fieldstation.migrations.revisions import REVISIONS
 
-    faults = find_faults(path, known_revisions=known_revisions())
+    faults = find_faults(path, known_revisions=REVISIONS)
     for fault in faults:
         typer.echo(fault, err=True)
     if faults:

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fieldstation.cli.options import DataDir, settings_of
-
-DIRECTORY = "authority"
+from fieldstation.core.errors import Conflict
 
 app = typer.Typer(help="Issue certificates for devices and for TLS.", no_args_is_help=True)
 
@@ -48,6 +47,36 @@ def server(
     perform("cert.server", output, host, data_dir, host=host, days=days)
 
 
+@app.command()
+def reset(
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help="Yes, certificates issued so far may be void.")
+    ] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Replace the certificate authority, when the SECRET_KEY that opens it is lost.
+
+    Every certificate that it signed is void then, of devices as well as of servers. If DATA_DIR of
+    this node still holds an authority of an earlier version, that one is taken.
+
+    Example: fieldstation cert reset --force
+    """
+    from fieldstation.cli.control import perform_operation
+
+    if not force:
+        raise Conflict(
+            "This makes every certificate that the station has issued void, on all nodes; "
+            "repeat it with --force if the SECRET_KEY that opens the authority is really lost"
+        )
+    done = perform_operation(settings_of(data_dir=data_dir), "cert.reset", {})
+    if done["adopted"]:
+        print("The station's certificate authority is now that of this node's data directory.")
+    else:
+        print("The station has a new certificate authority; issue certificates anew.")
+    print("Start every node again.")
+
+
 def perform(operation: str, output: Path, name: str, data_dir: DataDir, **arguments: Any) -> None:
     from fieldstation.cli.control import perform_operation
 
@@ -62,10 +91,6 @@ def perform(operation: str, output: Path, name: str, data_dir: DataDir, **argume
     for file_name, content in files.items():
         write_private(output / file_name, content)
         print(f"Wrote {output / file_name}")
-    if (settings.database.url or "").startswith("postgres"):
-        print(
-            f"Other nodes on this database need a copy of {settings.station.data_dir / DIRECTORY}"
-        )
 
 
 def write_private(file: Path, content: str) -> None:

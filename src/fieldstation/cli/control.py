@@ -8,9 +8,6 @@ from fieldstation.adapters.control import ask_station
 from fieldstation.adapters.data_directory import DataDirectory
 from fieldstation.core.logging import configure_logging
 from fieldstation.core.settings import Settings
-from fieldstation.migrations.upgrade import upgrade
-from fieldstation.operations import station_operations
-from fieldstation.runtime import Runtime, station_url, telemetry_url
 
 
 def perform_operation(settings: Settings, operation: str, arguments: Mapping[str, Any]) -> Any:
@@ -25,6 +22,16 @@ async def perform(settings: Settings, operation: str, arguments: Mapping[str, An
         return await ask_station(directory.control_socket, operation, arguments)
     except (FileNotFoundError, ConnectionRefusedError):
         pass
+    return await perform_here(settings, operation, arguments)
+
+
+async def perform_here(settings: Settings, operation: str, arguments: Mapping[str, Any]) -> Any:
+    """Do it with a station that takes nothing in; it is loaded only now, for it is most of one."""
+    from fieldstation.db.engines import station_url, telemetry_url
+    from fieldstation.migrations.upgrade import upgrade
+    from fieldstation.operations import station_operations
+    from fieldstation.runtime import Runtime
+
     runtime = Runtime(settings)
     runtime.directory.lock()
     try:

@@ -56,7 +56,7 @@ def examine(data_dir: Path | None, database_url: str | None, *, production: bool
     from fieldstation.adapters.diagnosis.production import check_production
     from fieldstation.adapters.diagnosis.report import failure, ok
     from fieldstation.adapters.diagnosis.software import check_python, check_sqlite
-    from fieldstation.runtime import station_url, telemetry_url
+    from fieldstation.db.engines import station_url, telemetry_url
 
     checks = [check_python(), check_sqlite()]
     try:
@@ -68,6 +68,7 @@ def examine(data_dir: Path | None, database_url: str | None, *, production: bool
     checks.append(ok("settings", "Readable"))
     checks += check_host(settings, urls)
     checks += check_databases(urls)
+    checks += check_certificates(settings, urls["station"], checks)
     checks += check_contents(settings, urls, checks)
     if production:
         checks += check_production(settings)
@@ -106,20 +107,28 @@ def check_host(settings: Settings, urls: "dict[str, URL]") -> "list[Check]":
 
 def check_databases(urls: "dict[str, URL]") -> "list[Check]":
     from fieldstation.adapters.diagnosis import postgresql, sqlite_files
-    from fieldstation.cli.revisions import known_revisions
+    from fieldstation.migrations.revisions import REVISIONS
 
-    revisions = known_revisions()
     checks: list[Check] = []
     for target, url in urls.items():
         if is_postgresql(url):
-            checks += asyncio.run(postgresql.check_server(url, target, revisions))
+            checks += asyncio.run(postgresql.check_server(url, target, REVISIONS))
             continue
         file = Path(url.database or "")
         if target == "station" and file.parent.is_dir():
             checks.append(sqlite_files.check_durability(file.parent))
         checks.append(sqlite_files.check_file(file))
-        checks.append(sqlite_files.check_schema(file, target, revisions))
+        checks.append(sqlite_files.check_schema(file, target, REVISIONS))
     return checks
+
+
+def check_certificates(settings: Settings, url: "URL", before: "list[Check]") -> "list[Check]":
+    """Try to open the certificate authority if the station's database is sound so far."""
+    from fieldstation.adapters.diagnosis.authority import check_authority
+
+    if not is_sound("station", url, before):
+        return []
+    return [asyncio.run(check_authority(url, settings))]
 
 
 def check_contents(
@@ -128,7 +137,6 @@ def check_contents(
     """Look into the telemetry store if it is sound so far, and hold the clock against it."""
     from fieldstation.adapters.diagnosis import clock as clocks
     from fieldstation.adapters.diagnosis.readings import check_readings, read_totals
-    from fieldstation.adapters.diagnosis.report import Verdict
     from fieldstation.core.clock import SystemClock
     from fieldstation.core.errors import Busy
     from fieldstation.domains.telemetry.store.selection import reading_store
@@ -136,11 +144,8 @@ def check_contents(
     clock = SystemClock()
     checks: list[Check] = []
     totals: StoreTotals | Busy | None = None
-    sound = not any(
-        check.name.startswith("telemetry") and check.verdict is not Verdict.OK for check in before
-    )
     telemetry = urls["telemetry"]
-    if sound and (is_postgresql(telemetry) or Path(telemetry.database or "").exists()):
+    if is_sound("telemetry", telemetry, before):
         store = reading_store(telemetry, node_id="doctor", clock=clock)
         totals = asyncio.run(read_totals(store))
         checks.append(check_readings(totals))
@@ -154,6 +159,14 @@ def check_contents(
         ),
         clocks.check_synchronisation(clocks.kernel_clock_state()),
     ]
+
+
+def is_sound(target: str, url: "URL", before: "list[Check]") -> bool:
+    """Tell whether a database is there and no check of it found anything."""
+    from fieldstation.adapters.diagnosis.report import Verdict
+
+    sound = all(check.verdict is Verdict.OK for check in before if check.name.startswith(target))
+    return sound and (is_postgresql(url) or Path(url.database or "").exists())
 
 
 def is_postgresql(url: "URL") -> bool:

@@ -25,8 +25,8 @@ def migrate(
 
 async def run(data_dir: DataDir, database_url: DatabaseUrl, *, check: bool) -> None:
     from fieldstation.adapters.data_directory import DataDirectory
+    from fieldstation.db.engines import station_url, telemetry_url
     from fieldstation.migrations.upgrade import pending_revisions, upgrade
-    from fieldstation.runtime import station_url, telemetry_url
 
     settings = settings_of(data_dir=data_dir, database_url=database_url)
     directory = DataDirectory(settings.station.data_dir)

@@ -69,9 +69,15 @@ class PreconditionFailed(StationError):
 
 
 class TooLarge(StationError):
-    """A body, packet or nesting over its limit."""
+    """A body or packet over its limit."""
 
     default_code = "too_large"
+
+
+class TooDeep(TooLarge):
+    """Nesting over its limit: what comes with it is not looked at either."""
+
+    default_code = "too_deep"
 
 
 class UnsupportedMedia(StationError):
@@ -102,8 +108,17 @@ class TooManyRequests(StationError):
 
     default_code = "rate_limited"
 
-    def __init__(self, detail: str, *, retry_after_s: int, code: str | None = None) -> None:
-        super().__init__(detail, code=code, members={"retry_after": retry_after_s})
+    def __init__(
+        self,
+        detail: str,
+        *,
+        retry_after_s: int,
+        code: str | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            detail, code=code, members={"retry_after": retry_after_s, **(members or {})}
+        )
         self.retry_after_s = retry_after_s
 
 

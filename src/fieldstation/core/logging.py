@@ -9,8 +9,8 @@ import structlog
 from fieldstation.core.correlation import ids
 from fieldstation.core.tracing import trace
 
-QUIET = ("uvicorn.error", "alembic", "asyncio", "aiosqlite")
-"""Libraries that say too little, or (aiosqlite, about every statement) too much."""
+QUIET = ("uvicorn.error", "alembic", "asyncio", "aiosqlite", "websockets")
+"""Libraries that say too little, or too much: aiosqlite every statement, websockets the tokens."""
 
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(0x80, 0xA0))}
 # Line and paragraph separators, and what turns the direction of text.

@@ -122,6 +122,11 @@ class LimitSettings(Section):
     keys_max: int = setting(50_000, "RATE_LIMIT_KEYS_MAX", ge=100)
 
 
+class BoundSettings(Section):
+    devices_per_organization_max: int = setting(100_000, "DEVICES_PER_ORGANIZATION_MAX", ge=1)
+    members_per_organization_max: int = setting(10_000, "MEMBERS_PER_ORGANIZATION_MAX", ge=1)
+
+
 class TracingSettings(Section):
     correlation: bool = setting(True, "ENABLE_CORRELATION_ID")
     timing: bool = setting(True, "ENABLE_TIMING_MIDDLEWARE")
@@ -201,6 +206,7 @@ class Settings(Section):
     http: HttpSettings = HttpSettings()
     browser: BrowserSettings = BrowserSettings()
     limits: LimitSettings = LimitSettings()
+    bounds: BoundSettings = BoundSettings()
     tracing: TracingSettings = TracingSettings()
     database: DatabaseSettings = DatabaseSettings()
     auth: AuthSettings = AuthSettings()

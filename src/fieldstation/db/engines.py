@@ -8,9 +8,9 @@ from sqlalchemy import event, make_url
 from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
-from fieldstation.core.settings import DatabaseSettings, SettingsError
+from fieldstation.core.settings import DatabaseSettings, Settings, SettingsError
 
 SQLITE_READERS = 4
 SQLITE_BUSY_TIMEOUT_MS = 5_000
@@ -59,6 +59,25 @@ def database_url(
     return parsed.set(drivername=driver)
 
 
+def station_url(settings: Settings) -> URL:
+    """Return where the station's tables are."""
+    return database_url(settings.database.url, data_dir=settings.station.data_dir)
+
+
+def telemetry_url(settings: Settings) -> URL:
+    """Return where readings are: an own URL, an own file on SQLite, else the station's database."""
+    url = settings.database.telemetry_url
+    own = station_url(settings)
+    if url is not None or own.get_backend_name() == "sqlite":
+        return database_url(
+            url,
+            data_dir=settings.station.data_dir,
+            file_name="telemetry.db",
+            name="TELEMETRY_DATABASE_URL",
+        )
+    return own
+
+
 def create_engines(url: URL, settings: DatabaseSettings) -> Engines:
     """Create engines for a URL from ``database_url``; nothing connects yet."""
     if url.get_backend_name() == "sqlite":
@@ -78,6 +97,23 @@ def create_engines(url: URL, settings: DatabaseSettings) -> Engines:
     )
     reader = engine.execution_options(postgresql_readonly=True)
     return Engines(writer=engine, reader=reader)
+
+
+def looking_engine(url: URL) -> AsyncEngine:
+    """Create an engine for one look beside a running station.
+
+    On SQLite it can neither write nor checkpoint, not even when it closes last.
+    """
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(
+            url,
+            poolclass=NullPool,
+            connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S},
+        )
+    file = Path(url.database or "").absolute().as_uri()
+    return create_async_engine(
+        url.set(database=file, query={"mode": "ro", "uri": "true"}), poolclass=NullPool
+    )
 
 
 def sqlite_engine(

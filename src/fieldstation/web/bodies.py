@@ -4,11 +4,11 @@ import asyncio
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
-from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
@@ -17,20 +17,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fieldstation.core.errors import (
     Malformed,
     StationError,
+    TooDeep,
     TooLarge,
     Unauthenticated,
     UnsupportedMedia,
 )
 from fieldstation.core.limits import (
     BINARY_MARKS_MAX,
+    FORM_BYTES_MAX,
     INFLATED_BYTES_MAX,
     INLINE_DECODE_BYTES_MAX,
-    JSON_CONTAINERS_MAX,
     JSON_DEPTH_MAX,
+    ROUTE_BODY_BYTES_MAX,
+    ROUTE_BODY_VALUES_MAX,
     UNKNOWN_CALLER_BODY_BYTES_MAX,
 )
 from fieldstation.web.problems import render_error
 from fieldstation.web.rate_limits import Recognise
+from fieldstation.web.routing import Routers, http_routes
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -51,11 +55,11 @@ INFLATERS: dict[str, Callable[[], Any]] = {
 MEMBERS_MAX = 1_024
 BINARY_MARKS = bytes(range(0x80, 0xE0))
 SLICE_BYTES = 64 * 1024
+CONTAINERS: tuple[type, ...] = (dict, list)
 JSON = "application/json"
 JSON_TYPES = re.compile(r"application/([\w.!#$&^-]+\+)?json\Z")
 FORM_TYPES = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 
-Routers = Iterable[tuple[APIRouter, str]]
 T = TypeVar("T")
 
 
@@ -119,18 +123,18 @@ def inflate_member(inflater: Any, body: memoryview, room: int) -> tuple[list[byt
 class BodyCheck:
     """Reads the body of a route that takes one before FastAPI does, and refuses what is not for it.
 
-    That is another content type, much from callers whom nobody knows, and JSON that no database
-    holds: NaN and infinities, NUL characters, half surrogates, more than 32 levels.
+    That is another content type, much from callers whom nobody knows, more than FastAPI can decode
+    and judge in a moment, which it does on the event loop, and JSON that no database holds: NaN and
+    infinities, NUL characters, half surrogates, more than 32 levels.
     """
 
     def __init__(self, app: ASGIApp, *, routers: Routers, recognise: Recognise) -> None:
         self.app = app
         self.recognise = recognise
         self.taking = [
-            (method, prefix, route, getattr(route.body_field.field_info, "media_type", JSON))
-            for router, prefix in routers
-            for route in router.routes
-            if isinstance(route, APIRoute) and route.body_field is not None
+            (method, route, getattr(route.body_field.field_info, "media_type", JSON))
+            for route in http_routes(routers)
+            if route.body_field is not None
             for method in route.methods or ()
         ]
 
@@ -141,7 +145,8 @@ class BodyCheck:
             return
         scope["route"], media = found
         try:
-            body = await self.read(scope, receive)
+            most = ROUTE_BODY_BYTES_MAX if media == JSON else FORM_BYTES_MAX
+            body = await self.read(scope, receive, bytes_max=most)
             if body:
                 await check(body, Headers(scope=scope), media)
         except ClientDisconnect:
@@ -162,16 +167,17 @@ class BodyCheck:
         return next(
             (
                 (route, media)
-                for wanted, prefix, route, media in self.taking
-                if wanted == method
-                and path.startswith(prefix)
-                and route.path_regex.match(path[len(prefix) :])
+                for wanted, route, media in self.taking
+                if wanted == method and route.path_regex.match(path)
             ),
             None,
         )
 
-    async def read(self, scope: Scope, receive: Receive) -> bytes:
-        """Read a body; of callers whom nobody knows no further than to the smaller limit."""
+    async def read(self, scope: Scope, receive: Receive, *, bytes_max: int) -> bytes:
+        """Read a body; of callers whom nobody knows no further than to the smaller limit.
+
+        Raises ``Unauthenticated`` and ``TooLarge``.
+        """
         parts: list[bytes] = []
         size, known = 0, False
         async for part in Request(scope, receive).stream():
@@ -182,6 +188,8 @@ class BodyCheck:
                     most = UNKNOWN_CALLER_BODY_BYTES_MAX // 1024
                     raise Unauthenticated(f"A body of more than {most} KiB needs a valid token.")
                 known = True
+            if size > bytes_max:
+                raise too_large(bytes_max)
         return b"".join(parts)
 
 
@@ -212,34 +220,46 @@ def unsupported(given: str, wanted: str) -> UnsupportedMedia:
 
 
 def check_json(body: bytes) -> None:
-    """Refuse what FastAPI would let through. Raises ``Malformed`` and ``TooLarge``."""
-    containers = check_containers(body)
+    """Refuse what FastAPI would let through, or would take long for.
+
+    Raises ``Malformed`` and ``TooLarge``.
+    """
     try:
         content = msgspec.json.decode(body)
     except RecursionError as error:
         raise too_deep("JSON") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed("The body is not valid JSON.") from error
-    if containers > JSON_DEPTH_MAX and depth_of(content) > JSON_DEPTH_MAX:
-        raise too_deep("JSON")
+    containers = count_containers(body)
+    if containers + body.count(b",") > ROUTE_BODY_VALUES_MAX:
+        check_values(content)
+    if containers > JSON_DEPTH_MAX:
+        check_depth(content)
     if b"\\u" in body and not all(map(is_storable, texts_of(content))):
         raise Malformed("A text holds a NUL character or half a surrogate pair.")
 
 
-def check_containers(body: bytes) -> int:
-    """Return how many lists and objects a JSON body has at most; each costs far more than its
-    bytes. Raises ``TooLarge``."""
-    count = body.count(b"[") + body.count(b"{")
-    if count > JSON_CONTAINERS_MAX:
-        raise too_many_values()
-    return count
-
-
-def check_marks(body: bytes) -> None:
-    """Do the same for CBOR and MessagePack: count all bytes that may begin a list, a map or a tag.
+def check_values(content: Any) -> None:
+    """Refuse more values than FastAPI judges in a moment: it says of each what is wrong with it.
 
     Raises ``TooLarge``.
     """
+    count = 0
+    for layer in layers_of(content):
+        count += sum(map(len, layer))
+        if count > ROUTE_BODY_VALUES_MAX:
+            raise too_many_values()
+
+
+def count_containers(body: bytes) -> int:
+    """Return how many lists and objects a JSON body has at most; each costs far more than its
+    bytes."""
+    return body.count(b"[") + body.count(b"{")
+
+
+def check_marks(body: bytes) -> None:
+    """Refuse CBOR and MessagePack with more bytes that may begin a list, a map or a tag than any
+    request needs. Raises ``TooLarge``."""
     if len(body) > BINARY_MARKS_MAX:
         marks = len(body) - len(body.translate(None, BINARY_MARKS))
         if marks > BINARY_MARKS_MAX:
@@ -253,20 +273,39 @@ def too_many_values() -> TooLarge:
     )
 
 
-def too_deep(encoding: str) -> TooLarge:
-    return TooLarge(
-        f"The {encoding} is nested deeper than {JSON_DEPTH_MAX} levels.", code="too_deep"
-    )
+def check_depth(content: Any, encoding: str = "JSON") -> None:
+    """Refuse a decoded value that nests too deep. Raises ``TooDeep``."""
+    if depth_of(content) > JSON_DEPTH_MAX:
+        raise too_deep(encoding)
+
+
+def too_deep(encoding: str) -> TooDeep:
+    return TooDeep(f"The {encoding} is nested deeper than {JSON_DEPTH_MAX} levels.")
+
+
+def too_large(bytes_max: int) -> TooLarge:
+    kib = bytes_max // 1024
+    most = f"{kib // 1024} MiB" if kib >= 1024 else f"{kib} KiB"
+    return TooLarge(f"The body is larger than {most}; send it in parts.")
 
 
 def depth_of(content: Any) -> int:
-    """Return how deep a decoded JSON value nests, no further than one past the limit."""
-    level = 0
-    layer: list[Any] = [content]
-    while layer and level <= JSON_DEPTH_MAX:
-        level += 1
-        layer = [inner for outer in layer for inner in contents_of(outer)]
-    return level
+    """Return how deep lists and objects of a decoded value nest, no further than one past the
+    limit."""
+    return sum(1 for _ in islice(layers_of(content), JSON_DEPTH_MAX + 1))
+
+
+def layers_of(content: Any) -> Iterator[list[Any]]:
+    """Yield the lists and objects of each level, the outermost first."""
+    layer = [content] if isinstance(content, CONTAINERS) else []
+    while layer:
+        yield layer
+        layer = [
+            inner
+            for outer in layer
+            for inner in contents_of(outer)
+            if isinstance(inner, CONTAINERS)
+        ]
 
 
 def texts_of(content: Any) -> Iterator[str]:

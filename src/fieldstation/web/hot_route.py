@@ -1,15 +1,16 @@
 """The few routes where microseconds count: in OpenAPI, but served ahead of FastAPI."""
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fieldstation.core.errors import StationError
 from fieldstation.web.problems import render_error
+from fieldstation.web.routing import Routers, http_routes
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -27,24 +28,21 @@ class HotRoutes:
     FastAPI's router, exit stacks and telemetry hooks cost five times what the routes themselves do.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, station: FastAPI, routers: Iterable[tuple[APIRouter, str]]
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, station: FastAPI, routers: Routers) -> None:
         self.app = app
         self.station = station
         self.routes = [
-            (method, prefix, route)
-            for router, prefix in routers
-            for route in router.routes
+            (method, route)
+            for route in http_routes(routers)
             if isinstance(route, HotRoute)
             for method in route.methods or ()
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            for method, prefix, route in self.routes:
-                if scope["method"] == method and scope["path"].startswith(prefix):
-                    match = route.path_regex.match(scope["path"][len(prefix) :])
+            for method, route in self.routes:
+                if scope["method"] == method:
+                    match = route.path_regex.match(scope["path"])
                     if match is not None:
                         scope["app"] = self.station
                         scope["route"] = route

@@ -4,20 +4,20 @@ import asyncio
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import structlog
-from fastapi import APIRouter
-from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fieldstation.core.errors import Busy, Conflict, Malformed
+from fieldstation.core.limits import INLINE_DECODE_BYTES_MAX
 from fieldstation.db.idempotency import First, IdempotencyKeys
 from fieldstation.web.rate_limits import Recognise, address_of
+from fieldstation.web.routing import Routers, http_routes
 
 log = structlog.get_logger(__name__)
 
@@ -30,8 +30,6 @@ RESULT_BYTES_MAX = 2 * 1024 * 1024
 UNFREED_MAX = 10_000
 SHOWN_ONCE = frozenset({"api_key", "password", "secret"})
 """Members of an answer that are secrets: a repetition gets null instead, and none is stored."""
-
-Routers = Iterable[tuple[APIRouter, str]]
 
 
 class Idempotency:
@@ -57,12 +55,9 @@ class Idempotency:
         self.wait_s = wait_s
         self.unfreed: OrderedDict[str, None] = OrderedDict()
         self.creating = [
-            (prefix, route)
-            for router, prefix in routers
-            for route in router.routes
-            if isinstance(route, APIRoute)
-            and "POST" in (route.methods or ())
-            and route.status_code == 201
+            route
+            for route in http_routes(routers)
+            if "POST" in (route.methods or ()) and route.status_code == 201
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,10 +71,7 @@ class Idempotency:
         await self.once(key, scope, receive, send)
 
     def creates(self, path: str) -> bool:
-        return any(
-            path.startswith(prefix) and route.path_regex.match(path[len(prefix) :])
-            for prefix, route in self.creating
-        )
+        return any(route.path_regex.match(path) for route in self.creating)
 
     async def once(self, key: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         """Do it, or answer what came of it. Raises ``Malformed``, ``Conflict``, ``Busy``."""
@@ -90,7 +82,7 @@ class Idempotency:
         except ClientDisconnect:
             return
         digest = digest_of(await self.caller(scope), scope["path"].encode(), key)
-        body_digest = digest_of(scope["query_string"], body)
+        body_digest = await digest_body(scope["query_string"], body)
         if digest in self.unfreed:
             await self.keys.give_back(digest)
             self.unfreed.pop(digest, None)
@@ -189,11 +181,18 @@ class Result:
             await self._send(message)
 
 
+async def digest_body(query: bytes, body: bytes) -> str:
+    if len(body) > INLINE_DECODE_BYTES_MAX:
+        return await asyncio.to_thread(digest_of, query, body)
+    return digest_of(query, body)
+
+
 def digest_of(*parts: bytes) -> str:
     """Hash parts so that no two lists of parts look alike."""
     found = hashlib.sha256()
     for part in parts:
-        found.update(len(part).to_bytes(8, "big") + part)
+        found.update(len(part).to_bytes(8, "big"))
+        found.update(part)
     return found.hexdigest()
 
 

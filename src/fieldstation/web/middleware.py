@@ -4,18 +4,19 @@ bodies, crashes, in this order."""
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fieldstation.core.correlation import choose_correlation_id, fresh_id, ids
-from fieldstation.core.errors import StationError, TooLarge
+from fieldstation.core.errors import StationError
 from fieldstation.core.limits import BODY_BYTES_MAX
 from fieldstation.core.settings import Settings
 from fieldstation.core.tracing import parse_traceparent, trace
 from fieldstation.web.aliases import ALIASES
+from fieldstation.web.bodies import too_large
 from fieldstation.web.cross_origin import CrossOrigin
 from fieldstation.web.hosts import Hosts
 from fieldstation.web.problems import render_crash, render_error
@@ -30,6 +31,8 @@ LENGTH_DIGITS_MAX = 18
 SERVED = frozenset({"http", "websocket"})
 REFUSED = "fieldstation.refused"
 """Where the server puts into the scope why it refuses a request by itself."""
+UNREADABLE = "fieldstation.unreadable"
+"""Where it puts into the scope's state what is wrong with a body: found when that is read."""
 NO_ANSWER = 499
 """How a request counts whose client left before there was an answer (as nginx has it)."""
 STARTS = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
@@ -162,7 +165,7 @@ class FrontDoor:
         if announced is not None:
             check_announced(announced, rules.body_bytes_max)
         elif b"transfer-encoding" in headers:
-            receive = bounded(receive, rules.body_bytes_max)
+            receive = bounded(receive, scope.get("state", {}), rules.body_bytes_max)
         await self.app(scope, receive, answer.send)
 
     def report(self, scope: Scope, inner: Scope, answer: "Answer", span: Span | None) -> None:
@@ -279,13 +282,19 @@ def check_announced(length: bytes, body_bytes_max: int) -> None:
         raise too_large(body_bytes_max)
 
 
-def bounded(receive: Receive, body_bytes_max: int) -> Receive:
-    """Count a body whose length nobody announced; raises ``TooLarge`` while it is read."""
+def bounded(receive: Receive, state: Mapping[str, Any], body_bytes_max: int) -> Receive:
+    """Count a body whose length nobody announced.
+
+    Raises ``TooLarge`` while it is read, and ``Malformed`` where its parts are not marked off as
+    HTTP has it.
+    """
     received = 0
 
     async def receive_bounded() -> Message:
         nonlocal received
         message = await receive()
+        if UNREADABLE in state:
+            raise state[UNREADABLE]
         if message["type"] == "http.request":
             received += len(message.get("body", b""))
             if received > body_bytes_max:
@@ -295,15 +304,6 @@ def bounded(receive: Receive, body_bytes_max: int) -> Receive:
     return receive_bounded
 
 
-def too_large(body_bytes_max: int) -> TooLarge:
-    most = body_bytes_max // (1024 * 1024)
-    return TooLarge(f"The body is larger than {most} MiB; send it in parts.")
-
-
 def route_template(scope: Scope) -> str:
-    """Return the whole template: what comes before the router's own part has no parameters."""
-    template: str | None = getattr(scope.get("route"), "path", None)
-    if template is None:
-        return "unmatched"
-    prefix = scope["path"].rsplit("/", template.count("/"))[0]
-    return f"{prefix}{template}"
+    """Return the path as the route declares it, whatever stands for its parameters."""
+    return getattr(scope.get("route"), "path", "unmatched")

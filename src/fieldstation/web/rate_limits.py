@@ -2,10 +2,9 @@
 
 import math
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, TypeVar
 
-from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.types import Scope
 
@@ -14,10 +13,10 @@ from fieldstation.core.rates import RateLimit, read_rate
 from fieldstation.core.settings import LimitSettings
 from fieldstation.web.proxies import counted_address
 from fieldstation.web.rate_counters import Key, RateCounters, Verdict
+from fieldstation.web.routing import Routers, http_routes
 from fieldstation.web.security_headers import Headers
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., object])
-Routers = Iterable[tuple[APIRouter, str]]
 
 DECLARED = "__rate_limit__"
 UNLIMITED = frozenset({"/health/live", "/health/ready"})  # orchestrators ask as often as they like
@@ -85,23 +84,19 @@ class RouteLimits:
     def __init__(self, routers: Routers) -> None:
         self._exact: dict[tuple[str, str], tuple[str, OwnLimit]] = {}
         self._patterns: list[tuple[str, re.Pattern[str], str, OwnLimit]] = []
-        for router, prefix in routers:
-            for route in router.routes:
-                if isinstance(route, APIRoute):
-                    self._add(route, prefix)
+        for route in http_routes(routers):
+            self._add(route)
 
-    def _add(self, route: APIRoute, prefix: str) -> None:
+    def _add(self, route: APIRoute) -> None:
         own = declared_limit(route)
         if own is None:
             return
-        path = prefix + route.path
         for method in route.methods or ():
-            name = f"{method} {path}"
-            if "{" in path:
-                pattern = re.compile(re.escape(prefix) + route.path_regex.pattern.lstrip("^"))
-                self._patterns.append((method, pattern, name, own))
+            name = f"{method} {route.path}"
+            if "{" in route.path:
+                self._patterns.append((method, route.path_regex, name, own))
             else:
-                self._exact[method, path] = (name, own)
+                self._exact[method, route.path] = (name, own)
 
     def find(self, method: str, path: str) -> tuple[str, OwnLimit] | None:
         """Return the name and the limit of a route that has its own."""

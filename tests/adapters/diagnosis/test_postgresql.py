@@ -10,8 +10,8 @@ from sqlalchemy.engine import URL
 from fieldstation.adapters.diagnosis.postgresql import check_server, judge_server
 from fieldstation.adapters.diagnosis.report import Check, Verdict
 from fieldstation.db.engines import database_url
+from fieldstation.migrations.revisions import REVISIONS
 from fieldstation.migrations.upgrade import upgrade
-from tests.adapters.sqlite_backup.stations import REVISIONS
 from tests.services import fresh_postgresql_database, on_postgresql
 
 SAFE = {

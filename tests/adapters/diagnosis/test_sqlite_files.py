@@ -14,8 +14,8 @@ from fieldstation.adapters.diagnosis.sqlite_files import (
     judge_durability,
 )
 from fieldstation.adapters.sqlite_backup.restoration import NOTICE
+from fieldstation.migrations.revisions import REVISIONS
 from tests.adapters.sqlite_backup.stations import (
-    REVISIONS,
     StationFiles,
     make_killed_station,
     make_station,

@@ -60,7 +60,8 @@ class MemoryStation:
         self.broken_topics: set[str] = set()
         self.broken_clients: set[str] = set()
         self.not_loaded_topics: set[str] = set()
-        self.refused_payloads: set[bytes] = set()
+        self.verdicts: dict[bytes, Verdict] = {}
+        """What becomes of payloads that are not simply taken."""
         self._unsettled: list[Receipt] = []
         self._begun: list[tuple[int, Exchange]] = []
         self._wakes: list[Callable[[], None]] = []
@@ -116,8 +117,10 @@ class MemoryStation:
             asyncio.get_running_loop().call_soon(self.commit)
         if identity.organization_id in self.over_quota:
             return Verdict.OVER_QUOTA
-        self.taken.append((topic, payload))
-        return Verdict.REFUSED if payload in self.refused_payloads else Verdict.TAKEN
+        verdict = self.verdicts.get(payload, Verdict.TAKEN)
+        if verdict is not Verdict.TOO_LARGE:
+            self.taken.append((topic, payload))
+        return verdict
 
     def keep_exchange(self, exchange: Exchange) -> None:
         self._begun.append((len(self._unsettled), exchange))

@@ -1,5 +1,6 @@
 """``$SYS``: the broker's state, of the own organization only, and nobody else's to publish."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -53,7 +54,8 @@ def test_nobody_publishes_the_state_of_the_broker(station: StationProcess, versi
             sent = client.send("$SYS/broker/version", "mine")
             if version == 4:
                 client.wait_until_closed()
-                assert not sent.is_published()
+                with suppress(RuntimeError):  # what paho says if it was closed before it had sent
+                    assert not sent.is_published()
             else:
                 client.publish("a", "1")
                 assert client.reasons == [0x87, 0]

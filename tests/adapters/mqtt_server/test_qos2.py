@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from fieldstation.adapters.mqtt_server.packets import Reason
+from fieldstation.adapters.mqtt_server.ports import Verdict
 from fieldstation.adapters.mqtt_server.server import MqttServer
 from tests.adapters.mqtt_server.raw_client import (
     RawClient,
@@ -288,7 +289,7 @@ async def test_a_reading_stored_before_the_end_is_only_forwarded_when_it_comes_a
 
 async def test_the_packet_id_of_a_refused_reading_is_free_for_the_next() -> None:
     station = MemoryStation()
-    station.refused_payloads.add(b"NaN")
+    station.verdicts[b"NaN"] = Verdict.REFUSED
     version = Version(5)
     async with serving(station) as server, version.connected(server) as client:
         client.send(version.publish(READINGS, b"NaN", 7))

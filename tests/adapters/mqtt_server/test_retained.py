@@ -8,6 +8,7 @@ from fieldstation.adapters.mqtt_server.grants import Grant, match_of
 from fieldstation.adapters.mqtt_server.options import MqttCounters, OutboxLimits, SpaceLimits
 from fieldstation.adapters.mqtt_server.outbox import Outbox
 from fieldstation.adapters.mqtt_server.packets import Publish, Reason
+from fieldstation.adapters.mqtt_server.ports import Verdict
 from fieldstation.adapters.mqtt_server.space import TopicSpace
 from fieldstation.core.clock import ManualClock, SystemClock
 from fieldstation.domains.messaging.schemas import Retained
@@ -188,7 +189,7 @@ async def test_who_asks_for_retained_messages_faster_than_it_reads_is_closed() -
 @pytest.mark.parametrize("qos", [0, 1, 2])
 async def test_a_refused_reading_is_neither_delivered_nor_retained(qos: int) -> None:
     station = MemoryStation()
-    station.refused_payloads.add(b"NaN")
+    station.verdicts[b"NaN"] = Verdict.REFUSED
     async with serving(station) as server, connected(server) as client:
         await client.subscribe(("#", 0))
         client.send(

@@ -179,6 +179,26 @@ def test_more_readings_than_a_message_may_hold_are_refused_as_a_whole(
     assert values(owner, device.readings_path) == []
 
 
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("topic", ["devices/{}/readings", "sensors/t/s"])
+def test_what_nests_too_deep_ends_the_connection_and_is_kept_with_its_reason(
+    station: StationProcess, owner: StationClient, topic: str, version: int
+) -> None:
+    device = owner.register_device()
+    deepest = f'{{"sensor_type":"t","value":1,"x":{"[" * 31}{"]" * 31}}}'
+    deeper = f'{{"sensor_type":"t","value":2,"x":{"[" * 32}{"]" * 32}}}'
+    with MqttClient(station.mqtt_port, device.id, device.api_key, version=version) as mqtt:
+        mqtt.publish(topic.format(device.id), deepest)
+        mqtt.send(topic.format(device.id), deeper)
+        mqtt.wait_until_closed()
+    if version == 5:
+        assert mqtt.goodbye == 0x95
+    wait_until_blocking(lambda: len(refusals(owner, device.id)) == 1)
+    (refusal,) = refusals(owner, device.id)
+    assert (refusal["error"], refusal["payload"]) == ("too_deep", deeper)
+    assert values(owner, device.readings_path) == [1]
+
+
 def test_the_good_readings_of_a_message_are_stored_beside_a_refusal(
     station: StationProcess, owner: StationClient
 ) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from fieldstation.adapters.mqtt_server.packets import ConnectCode, Publish
+from fieldstation.adapters.mqtt_server.ports import Verdict
 from fieldstation.adapters.mqtt_server.server import MqttServer
 from fieldstation.core.clock import ManualClock
 from tests.adapters.mqtt_server.raw_client import (
@@ -203,6 +204,19 @@ async def test_wills_wait_for_room_in_the_intake_and_only_so_many() -> None:
         station.room = 10
         station.wake()
         assert [payload for _, payload in station.taken] == [b"c1", b"c2"]
+
+
+async def test_a_will_that_nests_too_deep_reaches_nobody() -> None:
+    station = MemoryStation()
+    station.verdicts[b"deep"] = Verdict.TOO_LARGE
+    async with serving(station) as server, connected(server, "watch") as watcher:
+        await watcher.subscribe(("#", 0))
+        async with connected(server, will=Publish("x/readings", b"deep", 0, 1)):
+            pass
+        await wait_until(lambda: server.counters.wills_dropped == 1)
+        await wait_until(lambda: station.committed == 1)
+        await watcher.ping()
+        assert station.taken == []
 
 
 async def test_a_will_that_is_over_the_quota_by_then_reaches_nobody() -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from fieldstation.adapters.outbound.connections import Resolve
+from fieldstation.adapters.outbound.client import Resolve
 
 Write = Callable[[asyncio.StreamWriter], Awaitable[None]]
 

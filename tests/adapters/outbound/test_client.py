@@ -10,12 +10,8 @@ from time import monotonic
 import pytest
 
 from fieldstation.adapters.outbound.addresses import Network
-from fieldstation.adapters.outbound.client import (
-    HostUnreachable,
-    Outbound,
-    OutboundLimits,
-)
-from fieldstation.adapters.outbound.connections import OutboundRefused, Resolve
+from fieldstation.adapters.outbound.client import Outbound, OutboundLimits, Resolve
+from fieldstation.adapters.outbound.errors import HostUnreachable, OutboundRefused
 from fieldstation.core.settings import read_settings
 from tests.adapters.outbound.hosts import Write, endless, host, resolving, silent, to, whole
 from tests.agent.certificates import write_certificates

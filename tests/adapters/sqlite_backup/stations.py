@@ -18,12 +18,11 @@ from fieldstation.adapters.sqlite_backup.manifest import (
     open_backed_up,
     read_manifest,
 )
-from fieldstation.cli.revisions import known_revisions
 from fieldstation.db.engines import database_url
-from fieldstation.migrations.upgrade import run_on_sqlite, run_upgrade
+from fieldstation.migrations.chain import run_upgrade
+from fieldstation.migrations.upgrade import run_on_sqlite
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-REVISIONS = tuple(known_revisions())
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,11 @@ import anyio
 import pytest
 from sqlalchemy import text
 
-from fieldstation.adapters.sqlite_backup import create_backup
-from fieldstation.adapters.sqlite_backup.creation import BackupAbandonedError, write_backup
+from fieldstation.adapters.sqlite_backup.creation import (
+    BackupAbandonedError,
+    create_backup,
+    write_backup,
+)
 from fieldstation.adapters.sqlite_backup.manifest import find_unfinished, list_backups
 from fieldstation.adapters.sqlite_backup.verification import find_faults
 from fieldstation.core.clock import ManualClock, SystemClock
@@ -22,9 +25,9 @@ from fieldstation.core.errors import Busy, Conflict, NotFound
 from fieldstation.core.settings import DatabaseSettings
 from fieldstation.db.engines import create_engines, database_url
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
+from fieldstation.migrations.revisions import REVISIONS
 from tests.adapters.sqlite_backup.stations import (
     NOW,
-    REVISIONS,
     StationFiles,
     make_killed_station,
     make_station,

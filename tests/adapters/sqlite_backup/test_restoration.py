@@ -12,7 +12,8 @@ from fieldstation.adapters.sqlite_backup.durable_files import sha256_of
 from fieldstation.adapters.sqlite_backup.restoration import NOTICE, is_notice, restore_backup
 from fieldstation.core.errors import Busy, Conflict
 from fieldstation.db.engines import database_url
-from fieldstation.migrations.upgrade import run_on_sqlite, run_upgrade
+from fieldstation.migrations.chain import run_upgrade
+from fieldstation.migrations.upgrade import run_on_sqlite
 from tests.adapters.sqlite_backup.stations import (
     NOW,
     StationFiles,

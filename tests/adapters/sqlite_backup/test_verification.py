@@ -10,7 +10,8 @@ import pytest
 from fieldstation.adapters.sqlite_backup.manifest import Backup, list_backups
 from fieldstation.adapters.sqlite_backup.verification import find_faults
 from fieldstation.core.errors import Malformed
-from tests.adapters.sqlite_backup.stations import REVISIONS, forge_digest, make_station
+from fieldstation.migrations.revisions import REVISIONS
+from tests.adapters.sqlite_backup.stations import forge_digest, make_station
 
 
 @pytest.fixture

@@ -16,22 +16,24 @@ from fieldstation.bus.memory import MemoryBus
 from fieldstation.core.clock import Clock, ManualClock
 from fieldstation.core.settings import DatabaseSettings, Settings, read_settings
 from fieldstation.db.base import Base
-from fieldstation.db.database import Database
+from fieldstation.db.database import Database, Session
 from fieldstation.db.engines import create_engines, database_url
 from fieldstation.domains.audit.models import AuditEntry
 from fieldstation.domains.identity import models, routes
 from fieldstation.domains.identity.access import AnyCaller, Authenticator
 from fieldstation.domains.identity.events import CredentialRevoked
 from fieldstation.domains.identity.jobs import RevocationWatch
-from fieldstation.domains.identity.ports import Quota, UnlimitedQuota
+from fieldstation.domains.identity.ports import Quota
 from fieldstation.domains.identity.schemas import Role
 from fieldstation.domains.identity.service import accounts, organizations
 from fieldstation.domains.identity.service.accounts import Profile
+from fieldstation.domains.identity.service.bounds import OrganizationBounds
 from fieldstation.domains.identity.service.passwords import Passwords, station_hasher
 from fieldstation.domains.identity.service.tokens import KeyRing
 from fieldstation.web.problems import install_problem_handlers
 from fieldstation.web.rate_counters import RateCounters
 from fieldstation.web.rate_limits import NamedLimits
+from fieldstation.web.routing import mount
 
 START = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 SECRET = "a secret of the tests, thirty-two characters and more"
@@ -189,6 +191,10 @@ class Station:
         await self.database.close()
 
 
+async def no_devices(_session: Session, _organization_id: str) -> int:
+    return 0
+
+
 @asynccontextmanager
 async def open_station(
     url: str,
@@ -214,13 +220,11 @@ async def open_station(
     app = FastAPI()
     app.state.database, app.state.clock, app.state.settings = database, clock, settings
     app.state.authenticator, app.state.passwords = authenticator, passwords
-    app.state.quota = quota or UnlimitedQuota()
+    app.state.quota = quota or OrganizationBounds(settings.bounds, no_devices)
     unlimited = settings.limits.model_copy(update={"enabled": False})
     app.state.named_limits = NamedLimits(RateCounters(clock.now_us, keys_max=100), unlimited)
     install_problem_handlers(app)
-    for router in routes.routers:
-        app.include_router(router, prefix="/api/v1")
-    app.include_router(probe)
+    mount(app, [*routes.routers, probe])
     watch = RevocationWatch(database, clock, bus.publish)
     station = Station(database, bus, clock, settings, hasher, passwords, authenticator, watch, app)
     bus.subscribe(CredentialRevoked, station.forget)

@@ -77,6 +77,17 @@ async def test_nobody_logs_in_with_the_password_of_nobody() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("exists", [True, False])
+async def test_first_check_is_as_much_work_for_a_name_that_exists(exists: bool) -> None:
+    hasher = CountingHasher()
+    stored = hasher.hasher.hash(PASSWORD)
+    passwords = Passwords(hasher)
+    assert hasher.hashed == 0, "a start need not wait for a hash"
+    await passwords.verify(PASSWORD, stored if exists else None)
+    assert (hasher.hashed, hasher.verified) == (1, 1)
+
+
+@pytest.mark.anyio
 async def test_full_queue_is_busy_and_the_loop_goes_on() -> None:
     hasher = CountingHasher()
     passwords = Passwords(hasher, passwords_hashing_max=1, passwords_waiting_max=1)

@@ -12,6 +12,7 @@ from fieldstation.core.errors import Unauthenticated
 from fieldstation.db.database import Database, Session
 from fieldstation.domains.identity.access import Caller, redeem_ticket
 from fieldstation.domains.identity.models import SocketTicket
+from fieldstation.domains.identity.service.tickets import TICKETS_PER_CALLER_MAX
 from tests.domains.identity.stations import (
     Person,
     Station,
@@ -92,6 +93,23 @@ async def test_of_many_who_bring_a_ticket_one_gets_in(station: Station, ada: Per
         for _ in range(5):
             tasks.start_soon(enter)
     assert sorted(results) == [False, False, False, False, True]
+
+
+async def test_of_more_tickets_than_anybody_needs_the_oldest_is_void(
+    station: Station, ada: Person
+) -> None:
+    vic = await station.hire(ada, "vic@example.org", "operator")
+    _, key = await issue_device_key(station, ada.organization_id)
+    others = [vic.client, station.client(key)]
+    theirs = [expect(await client.post(PATH), 200)["ticket"] for client in others]
+    tickets: list[str] = []
+    for _ in range(TICKETS_PER_CALLER_MAX + 1):
+        manual(station).advance(0.1)
+        tickets.append(expect(await ada.client.post(PATH), 200)["ticket"])
+    with pytest.raises(Unauthenticated):
+        await redeem(station, tickets[0])
+    for ticket in (*tickets[1:], *theirs):
+        await redeem(station, ticket)
 
 
 async def test_ticket_of_a_device_sees_only_the_device(station: Station, ada: Person) -> None:

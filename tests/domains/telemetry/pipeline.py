@@ -11,17 +11,21 @@ from typing import Any
 import msgspec
 
 from fieldstation.core.clock import ManualClock
-from fieldstation.core.settings import TelemetrySettings
-from fieldstation.db.engines import database_url
+from fieldstation.core.settings import DatabaseSettings, TelemetrySettings
+from fieldstation.db.database import Database
+from fieldstation.db.engines import create_engines, database_url
 from fieldstation.domains.telemetry.catalog import Catalog, DeviceSeries
 from fieldstation.domains.telemetry.groups import Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.payloads import Incoming, decode_readings
 from fieldstation.domains.telemetry.ports import Columns
+from fieldstation.domains.telemetry.quotas import ReadingQuotas
 from fieldstation.domains.telemetry.service import IntakeDoor
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 from fieldstation.domains.telemetry.writer import Committed, Writer
 from fieldstation.migrations.upgrade import upgrade
+from tests.planned_station import ReadingsPlan
+from tests.station_database import ignore_event
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
 ORGANIZATION = "organization"
@@ -98,6 +102,8 @@ async def pipeline(
     store = SqliteReadingStore(tmp_path / "telemetry.db", node_id="node", clock=clock)
     await store.open()
     catalog, intake = Catalog(store), Intake(settings, clock)
+    engines = create_engines(database_url(None, data_dir=tmp_path), DatabaseSettings())
+    database = Database(engines, ignore_event)
     committed: list[Committed] = []
     heartbeats: list[Heartbeat] = []
 
@@ -109,7 +115,12 @@ async def pipeline(
         store=store,
         catalog=catalog,
         intake=intake,
-        door=IntakeDoor(catalog, intake, settings.request_readings_max),
+        door=IntakeDoor(
+            catalog,
+            intake,
+            ReadingQuotas(ReadingsPlan(), database),
+            settings.request_readings_max,
+        ),
         writer=Writer(
             intake=intake,
             store=store,
@@ -130,4 +141,5 @@ async def pipeline(
             yield built
             running.cancel()
     finally:
+        await database.close()
         await store.close()

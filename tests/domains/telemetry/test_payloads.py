@@ -2,26 +2,34 @@
 
 import json
 import math
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import cbor2
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fieldstation.core.clock import instant_to_us, parse_time, us_to_instant, us_to_rfc3339
-from fieldstation.core.errors import Invalid, Malformed, TooLarge
+from fieldstation.core.errors import Invalid, Malformed, TooDeep, TooLarge
+from fieldstation.core.limits import JSON_DEPTH_MAX
 from fieldstation.domains.telemetry.payloads import (
     AHEAD_US_MAX,
     EARLIEST_US,
+    Decoded,
     Incoming,
+    Rejection,
     check_labels,
     check_time,
     check_value,
+    decode_cbor,
+    decode_msgpack,
     decode_readings,
     encode_metadata,
 )
+from fieldstation.web.bodies import depth_of
 
 NOW_US = 1_777_636_800_000_000
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -111,6 +119,34 @@ def test_bottomless_nesting_is_too_deep(body: bytes) -> None:
     with pytest.raises(TooLarge) as raised:
         decode_readings(body)
     assert raised.value.code == "too_deep"
+
+
+PATHS: dict[str, Callable[[Any], Any]] = {
+    "alone": lambda metadata: {"value": 1, "metadata": metadata},
+    "in a list": lambda metadata: [{"value": 1, "metadata": metadata}],
+    "in a batch": lambda metadata: {"readings": [{"value": 1, "metadata": metadata}]},
+    "beside others": lambda metadata: [{"value": 1}] * 60 + [{"value": 1, "metadata": metadata}],
+    "unknown field": lambda metadata: {"value": 1, "x": metadata},
+    "beside a bad one": lambda metadata: [{"value": None}, {"value": 1, "metadata": metadata}],
+    "beside the batch": lambda metadata: {"readings": [], "x": metadata},
+}
+DECODERS: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], Decoded]]] = {
+    "JSON": (encoded, decode_readings),
+    "CBOR": (cbor2.dumps, decode_cbor),
+    "MessagePack": (msgspec.msgpack.encode, decode_msgpack),
+}
+
+
+@pytest.mark.parametrize("encoding", DECODERS)
+@pytest.mark.parametrize("path", PATHS)
+def test_a_body_is_decoded_to_its_deepest_level_and_no_further(path: str, encoding: str) -> None:
+    encode, decode = DECODERS[encoding]
+    levels_around = depth_of(PATHS[path]({})) - 1
+    deepest = PATHS[path](nested(JSON_DEPTH_MAX - levels_around))
+    assert depth_of(deepest) == JSON_DEPTH_MAX
+    decode(encode(deepest))
+    with pytest.raises(TooDeep, match=f"{encoding} is nested deeper than 32 levels"):
+        decode(encode(PATHS[path](nested(JSON_DEPTH_MAX - levels_around + 1))))
 
 
 def test_unknown_fields_move_into_the_metadata() -> None:
@@ -271,13 +307,12 @@ def nested(levels: int) -> Any:
     return {"a": nested(levels - 1)} if levels else 0
 
 
-def test_metadata_has_a_size_and_a_depth() -> None:
+def test_metadata_has_a_size() -> None:
     fits = {"x": "y" * (4096 - len('{"x":""}'))}
     assert encode_metadata(fits) == msgspec.json.encode(fits)
-    refusals = [encode_metadata({"x": fits["x"] + "y"}), encode_metadata(nested(33))]
-    codes = [getattr(refusal, "error", None) for refusal in refusals]
-    assert codes == ["metadata_too_large", "too_deep"]
-    assert isinstance(encode_metadata(nested(31)), bytes)
+    refusal = encode_metadata({"x": fits["x"] + "y"})
+    assert isinstance(refusal, Rejection)
+    assert refusal.error == "metadata_too_large"
 
 
 @given(JSON)

@@ -23,14 +23,14 @@ WHOEVER = ("anybody", "caller", "person", "session", "device", "superuser")
 
 def mounted() -> Iterator[str]:
     """Yield every route of the application."""
-    for router, prefix in ROUTERS:
+    for router in ROUTERS:
         for route in router.routes:
             if isinstance(route, APIRoute):
-                path = as_ruled(f"{prefix}{route.path}")
+                path = as_ruled(route.path)
                 yield from (f"{method} {path}" for method in sorted(route.methods or ()))
             else:
                 assert isinstance(route, APIWebSocketRoute), route
-                yield f"{prefix}{route.path}"
+                yield route.path
 
 
 def as_ruled(path: str) -> str:

@@ -10,7 +10,8 @@ from fastapi import FastAPI
 from fieldstation.core.settings import read_settings
 from fieldstation.domains.identity.schemas.callers import DEVICE_SCOPES, USER_SCOPES
 from fieldstation.main import ROUTERS
-from fieldstation.web.docs.openapi import API_INFO, describe_api, operation_id
+from fieldstation.web.docs.openapi import API_INFO, describe_api
+from fieldstation.web.routing import mount
 from tests.station_process import StationProcess
 
 METHODS_WITH_BODY = {"post", "put", "patch"}
@@ -27,9 +28,8 @@ def document(station: StationProcess) -> dict[str, Any]:
 
 def describe(environment: dict[str, str]) -> dict[str, Any]:
     """Return the document of a station with these settings."""
-    app = FastAPI(**API_INFO, generate_unique_id_function=operation_id)
-    for router, prefix in ROUTERS:
-        app.include_router(router, prefix=prefix)
+    app = FastAPI(**API_INFO)
+    mount(app, ROUTERS)
     return describe_api(app, routers=ROUTERS, settings=read_settings(environment))
 
 

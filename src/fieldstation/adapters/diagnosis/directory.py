@@ -49,7 +49,8 @@ def check_secret_file(path: Path) -> Check:
         return failure(
             name,
             f"Others may read {path} (mode {mode:o})",
-            f"chmod 600 {path}; if anybody had access, delete it: all sessions then end.",
+            f"chmod 600 {path}; if anybody had access, set SECRET_KEY, start, and delete it: "
+            "all sessions then end, and what it had sealed stays readable.",
         )
     return ok(name, f"{path} is private (mode {mode:o})")
 

@@ -17,7 +17,7 @@ class BrokerTopics:
     def __init__(self, broker: "Broker") -> None:
         self._broker = broker
         self._started_s = broker.clock.monotonic()
-        self._next_s = self._started_s
+        self._next_s = self._started_s + broker.options.broker_topics_interval_s
 
     def messages(self, organization: "Organization") -> list[Publish]:
         """Return the topics as they are now."""

@@ -2,7 +2,6 @@
 
 import ssl
 
-from fieldstation.adapters.certificates import Authority
 from fieldstation.adapters.mqtt_server.options import MqttServerOptions, PacketLimits
 from fieldstation.core.settings import MqttSettings, SettingsError
 from fieldstation.domains.messaging.schemas import TOPIC_BYTES_MAX
@@ -33,9 +32,3 @@ def tls_context(settings: MqttSettings) -> ssl.SSLContext | None:
             f"MQTT_TLS_CERT_FILE or MQTT_TLS_KEY_FILE cannot be used: {error}"
         ) from error
     return context
-
-
-def trust_devices(context: ssl.SSLContext, authority: Authority) -> None:
-    """Ask clients of the TLS port for a certificate of the station's own authority, or none."""
-    context.load_verify_locations(authority.certificate_file)
-    context.verify_mode = ssl.CERT_OPTIONAL

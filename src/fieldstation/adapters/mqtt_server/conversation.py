@@ -217,13 +217,18 @@ class Conversation:
         self._open(packet)
         if verdict is PASSED:
             self.acknowledger.passed(packet)
-        elif verdict is Verdict.OVER_QUOTA:
+            return True
+        return self._on_refused(packet, verdict)
+
+    def _on_refused(self, packet: Publish, verdict: Verdict) -> bool:
+        if verdict is Verdict.OVER_QUOTA:
             return self._on_over_quota(packet)
-        else:
-            code = Reason.BAD_PAYLOAD if self._speaks_5 else 0
-            if packet.qos == 2 and not code:  # a refusing PUBREC ends the exchange
-                self._exchanges.keep(packet.packet_id)
-            self.acknowledger.withheld(packet, code)
+        code = Reason.BAD_PAYLOAD if self._speaks_5 else 0
+        if packet.qos == 2 and not code:  # a refusing PUBREC ends the exchange
+            self._exchanges.keep(packet.packet_id)
+        self.acknowledger.withheld(packet, code)
+        if verdict is Verdict.TOO_LARGE:
+            raise ProtocolError("a payload nests too deep", Reason.PACKET_TOO_LARGE)
         return True
 
     def _is_repeated(self, packet: Publish) -> bool:
@@ -233,10 +238,8 @@ class Conversation:
                 self._link.send(self.dialect.answer(PUBREC, packet.packet_id))
             return True
         if self._speaks_5 and packet.qos and self._receiving >= self._receive_max:
-            raise ProtocolError(
-                "more messages wait for their acknowledgement than agreed on",
-                Reason.RECEIVE_MAXIMUM_EXCEEDED,
-            )
+            fault = "more messages wait for their acknowledgement than agreed on"
+            raise ProtocolError(fault, Reason.RECEIVE_MAXIMUM_EXCEEDED)
         return False
 
     def _open(self, packet: Publish) -> None:
@@ -278,9 +281,8 @@ class Conversation:
         """Hold the client back while changes of its subscriptions cannot be saved."""
         if not isinstance(packet, Subscribe | Unsubscribe) or self.session.journal is None:
             return False
-        if not self._broker.keeper.is_full(self.identity.organization_id):
-            return False
-        return not self._hold_back(self._broker.keeper.when_ready)
+        is_full = self._broker.keeper.is_full(self.identity.organization_id)
+        return is_full and not self._hold_back(self._broker.keeper.when_ready)
 
     def _on_other(self, packet: Packet) -> bool:
         """Handle anything but a message; return whether the turn may go on."""

@@ -79,6 +79,10 @@ class Verdict(Enum):
     """As REFUSED, because the organization may store no more: the connection is closed (3.1.1), or
     the acknowledgement says so (0x97)."""
 
+    TOO_LARGE = auto()
+    """As REFUSED, because it nests deeper than anything may: the connection is closed, an MQTT 5
+    client is told (0x95)."""
+
 
 class Receipt(Protocol):
     """One per connection: told, once per group commit, how many of its taken messages are done."""

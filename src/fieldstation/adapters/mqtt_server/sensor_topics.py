@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 
+from fieldstation.core.limits import JSON_DEPTH_MAX
 from fieldstation.domains.telemetry.payloads import parse_json
+from fieldstation.web.bodies import check_depth, count_containers
 
 SENSORS = "sensors/"
 SHARED_TOPICS = (SENSORS, "system/")
@@ -27,6 +29,8 @@ def read_sensor_payload(payload: bytes, *, sensor_type: str, sensor_id: str) -> 
         content = msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         content = parse_json(payload)
+    if count_containers(payload) > JSON_DEPTH_MAX:
+        check_depth(content)
     fields = dict(content) if isinstance(content, dict) else {"value": content}
     fields.pop("reading_type", None)
     return {**fields, "sensor_type": sensor_type, "sensor_id": sensor_id}

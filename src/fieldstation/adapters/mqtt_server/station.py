@@ -1,7 +1,7 @@
 """The station behind the MQTT server: whom it knows, which topics mean something."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,6 @@ from fieldstation.adapters.mqtt_server.ports import (
     Receipt,
     Verdict,
 )
-from fieldstation.adapters.mqtt_server.quotas import ReadingQuotas
 from fieldstation.adapters.mqtt_server.sensor_topics import (
     SENSORS,
     is_shared,
@@ -25,7 +24,7 @@ from fieldstation.core.errors import (
     Busy,
     Invalid,
     Malformed,
-    QuotaExceeded,
+    TooDeep,
     TooLarge,
     Unauthenticated,
 )
@@ -35,7 +34,6 @@ from fieldstation.domains.devices import service as devices
 from fieldstation.domains.devices.heartbeats import decode_heartbeat
 from fieldstation.domains.devices.last_seen import LastSeen
 from fieldstation.domains.identity.access import Authenticator, caller_of
-from fieldstation.domains.identity.ports import Quota
 from fieldstation.domains.telemetry.catalog import Catalog, DeviceSeries
 from fieldstation.domains.telemetry.exchanges import Exchange
 from fieldstation.domains.telemetry.groups import Heartbeat
@@ -48,6 +46,7 @@ from fieldstation.domains.telemetry.payloads import (
     read_item,
 )
 from fieldstation.domains.telemetry.ports import Refusal
+from fieldstation.domains.telemetry.quotas import ReadingQuotas, Refused
 
 log = structlog.get_logger(__name__)
 
@@ -79,8 +78,8 @@ class StationDoor:
         clock: Clock,
         start_task: StartTask,
         revoke: Callable[[str], object],
-        quota: Quota,
-        certificate_token: Callable[[bytes], str] | None = None,
+        quotas: ReadingQuotas,
+        certificate_token: Callable[[bytes], str | None],
     ) -> None:
         self._database = database
         self.load_retained = kept.load_retained
@@ -103,9 +102,10 @@ class StationDoor:
             "/heartbeat": self._take_heartbeat,
         }
         self._next_wakers: list[Callable[[], None]] | None = None
-        self._over_quota: Mapping[str, QuotaExceeded] = {}
+        self._over_quota: Refused = {}
         self._take = self._store
-        self.quotas = ReadingQuotas(quota, database, self._refuse_over_quota)
+        self._quotas = quotas
+        quotas.when_asked(self._refuse_over_quota)
 
     async def authenticate(self, credentials: MqttCredentials) -> MqttIdentity:
         token = self._token_of(credentials)
@@ -113,7 +113,7 @@ class StationDoor:
         caller = caller_of(principal, peer=credentials.peer)
         if caller.device_id is not None:
             await self._catalog.load(caller.organization_id, caller.device_id)
-        await self.quotas.learn(caller.organization_id)
+        await self._quotas.learn(caller.organization_id)
         if caller.expires_at is not None and principal.key_id is not None:
             self._end_at_expiry(principal.key_id, caller.expires_at)
         return MqttIdentity(
@@ -128,9 +128,11 @@ class StationDoor:
     def _token_of(self, credentials: MqttCredentials) -> str:
         """Return the key: the password, or what the client certificate stands for."""
         if credentials.password is None:
-            if credentials.certificate is not None and self._certificate_token is not None:
-                return self._certificate_token(credentials.certificate)
-            raise Unauthenticated("Connect with a device key or a user API key as the password.")
+            shown = credentials.certificate
+            certified = None if shown is None else self._certificate_token(shown)
+            if certified is None:
+                raise Unauthenticated("Connect with a device key or a user API key as password.")
+            return certified
         try:
             token = credentials.password.decode("ascii")
         except UnicodeDecodeError as error:
@@ -181,10 +183,8 @@ class StationDoor:
         return publishes and identity.organization_id in self._over_quota
 
     def may_subscribe(self, identity: MqttIdentity, topic_filter: str) -> bool:
-        if identity.can_subscribe_any:
-            return True
-        if identity.device_id is None:
-            return False
+        if identity.can_subscribe_any or identity.device_id is None:
+            return identity.can_subscribe_any
         return topic_filter.startswith(f"devices/{identity.device_id}/") or is_shared(topic_filter)
 
     def when_ready(self, wake: Callable[[], None]) -> None:
@@ -233,9 +233,7 @@ class StationDoor:
         try:
             decoded = decode_readings(payload)
         except (Malformed, Invalid, TooLarge) as error:
-            return self._refuse(
-                device, topic, payload, receipt, error=error.code, detail=error.detail
-            )
+            return self._refuse_unread(device, topic, payload, receipt, error)
         return self._take(device, topic, payload, receipt, decoded)
 
     def _take_sensor(
@@ -247,16 +245,14 @@ class StationDoor:
         try:
             item = read_sensor_payload(payload, sensor_type=parts[1], sensor_id=parts[2])
         except (Malformed, TooLarge) as error:
-            return self._refuse(
-                device, topic, payload, receipt, error=error.code, detail=error.detail
-            )
+            return self._refuse_unread(device, topic, payload, receipt, error)
         reading = read_item(item)
         if not isinstance(reading, Incoming):
             code, detail = reading
             return self._refuse(device, topic, payload, receipt, error=code, detail=detail)
         return self._take(device, topic, payload, receipt, Decoded([reading], None, []))
 
-    def _refuse_over_quota(self, over_quota: Mapping[str, QuotaExceeded]) -> None:
+    def _refuse_over_quota(self, over_quota: Refused) -> None:
         """Look at quotas only while there is an organization to refuse."""
         self._over_quota = over_quota
         self._take = self._store_within_quota if over_quota else self._store
@@ -318,6 +314,20 @@ class StationDoor:
         self._intake.beat(Heartbeat(device.organization_id, device.device_id, payload, now_us))
         self._intake.count_for(receipt)
         return Verdict.TAKEN
+
+    def _refuse_unread(
+        self,
+        device: DeviceSeries,
+        topic: str,
+        payload: bytes,
+        receipt: Receipt,
+        error: Malformed | Invalid | TooLarge,
+    ) -> Verdict:
+        verdict = self._refuse(
+            device, topic, payload, receipt, error=error.code, detail=error.detail
+        )
+        too_deep = verdict is Verdict.REFUSED and isinstance(error, TooDeep)
+        return Verdict.TOO_LARGE if too_deep else verdict
 
     def _refuse(
         self,

@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from fieldstation.adapters.mqtt_server.connection import MqttConnection
@@ -15,6 +14,7 @@ from fieldstation.domains.live.access import (
     offered_subprotocols,
     origin_is_allowed,
 )
+from fieldstation.web.routing import station_router
 
 if TYPE_CHECKING:
     from fieldstation.adapters.mqtt_server.server import MqttServer
@@ -23,7 +23,7 @@ SUBPROTOCOL = "mqtt"
 UNSUPPORTED = 1003
 TRY_AGAIN_LATER = 1013
 
-router = APIRouter()
+router = station_router()
 
 
 @router.websocket("/mqtt")

@@ -10,6 +10,9 @@ from fieldstation.adapters.mqtt_server.ports import MqttIdentity, MqttStation, V
 from fieldstation.adapters.mqtt_server.sessions import Session
 from fieldstation.core.clock import Clock
 
+WITHHELD = frozenset({Verdict.REFUSED, Verdict.OVER_QUOTA, Verdict.TOO_LARGE})
+DROPPED = frozenset({Verdict.DENIED, Verdict.OVER_QUOTA, Verdict.TOO_LARGE})
+
 
 class _Will(NamedTuple):
     identity: MqttIdentity
@@ -100,13 +103,13 @@ class Wills:
             self._count(verdict)
             if verdict is Verdict.TAKEN:
                 acknowledger.taken(message)
-            elif verdict in {Verdict.REFUSED, Verdict.OVER_QUOTA}:
+            elif verdict in WITHHELD:
                 acknowledger.withheld(message)
             elif verdict is Verdict.PASSED:
                 acknowledger.passed(message)
 
     def _count(self, verdict: Verdict) -> None:
-        if verdict in {Verdict.DENIED, Verdict.OVER_QUOTA}:
+        if verdict in DROPPED:
             self._counters.wills_dropped += 1
         else:
             self._counters.wills_published += 1

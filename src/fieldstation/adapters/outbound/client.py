@@ -1,33 +1,17 @@
 """Asks hosts that somebody else named: webhooks, weather services, registries."""
 
-import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import TYPE_CHECKING
 
-import httpx2
+from fieldstation.adapters.outbound.addresses import Network
 
-from fieldstation.adapters.outbound.addresses import Network, is_odd_number
-from fieldstation.adapters.outbound.connections import (
-    OutboundRefused,
-    Resolve,
-    SystemLookups,
-    VettedConnections,
-    VettedTransport,
-)
-from fieldstation.core.errors import Busy
+if TYPE_CHECKING:
+    from fieldstation.adapters.outbound.exchange import Exchange
 
-SCHEMES = frozenset({"http", "https"})
-WEB_PORTS = frozenset({None, 80, 443})
-OTHER_PORTS_FROM = 1024
-
-
-class HostUnreachable(Busy):
-    """A host that may be asked gave no usable answer."""
-
-    default_code = "host_unreachable"
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +45,10 @@ class Outbound:
         resolve: Resolve | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._connections = VettedConnections(allowed, resolve or SystemLookups())
+        self._allowed = allowed
         self._limits = limits or OutboundLimits()
+        self._resolve = resolve
         self._tls = tls
-
-    @cached_property
-    def _client(self) -> httpx2.AsyncClient:
-        """Made on first use: it reads the system's certificates."""
-        return httpx2.AsyncClient(
-            transport=VettedTransport(self._connections, self._tls),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            timeout=self._limits.total_s,
-            trust_env=False,
-        )
 
     async def fetch(
         self,
@@ -89,59 +64,13 @@ class Outbound:
         Up to ``redirects_max`` redirects are followed, each vetted like the first URL; to another
         origin none of ``headers`` goes along. Raises ``OutboundRefused`` or ``HostUnreachable``.
         """
-        try:
-            async with asyncio.timeout(self._limits.total_s):
-                request = self._client.build_request(method, url, headers=headers, content=content)
-                while True:
-                    check_url(request.url)
-                    response = await self._client.send(request, stream=True)
-                    try:
-                        following = response.next_request
-                        if following is None or redirects_max == 0:
-                            return await self._read(response)
-                    finally:
-                        await response.aclose()
-                    redirects_max -= 1
-                    request = redirected(request, following, own=headers or {})
-        except httpx2.InvalidURL as error:
-            raise OutboundRefused("This is not a URL of another host.") from error
-        except TimeoutError as error:
-            raise HostUnreachable("The host took too long to answer.") from error
-        except httpx2.HTTPError as error:
-            raise HostUnreachable("The host did not answer as a web server does.") from error
+        return await self._exchange.fetch(
+            method, url, headers=headers or {}, content=content, redirects_max=redirects_max
+        )
 
-    async def _read(self, response: httpx2.Response) -> OutboundAnswer:
-        content = bytearray()
-        async for part in response.aiter_bytes():
-            content += part
-            if max(len(content), response.num_bytes_downloaded) > self._limits.answer_bytes_max:
-                raise HostUnreachable("The host answered more than the station reads.")
-            await asyncio.sleep(0)  # parts are as small as the host likes; others run in between
-        return OutboundAnswer(response.status_code, response.headers, bytes(content))
+    @cached_property
+    def _exchange(self) -> "Exchange":
+        """Made on first use: it loads an HTTP client, which most stations never need."""
+        from fieldstation.adapters.outbound.exchange import Exchange  # noqa: PLC0415 - see above
 
-
-def check_url(url: httpx2.URL) -> None:
-    """Return if the station may ask a URL at all; its address is vetted when it connects.
-
-    Raises ``OutboundRefused``.
-    """
-    if url.scheme not in SCHEMES or not url.host:
-        raise OutboundRefused("Use a URL that begins with https:// or http:// and names a host.")
-    if url.userinfo:
-        raise OutboundRefused("The URL must not hold a user name or a password.")
-    if url.port not in WEB_PORTS and not OTHER_PORTS_FROM <= (url.port or 0) <= 65_535:
-        raise OutboundRefused("Use port 80, 443 or one from 1024 on.")
-    if is_odd_number(url.host):
-        raise OutboundRefused("Write the address as four decimal numbers.")
-
-
-def redirected(
-    request: httpx2.Request, following: httpx2.Request, *, own: Mapping[str, str]
-) -> httpx2.Request:
-    """Return the request that follows a redirect. Raises ``OutboundRefused`` if TLS would end."""
-    if request.url.scheme == "https" and following.url.scheme != "https":
-        raise OutboundRefused("The host leads from https:// to http://.")
-    if following.url.origin != request.url.origin:
-        for name in own:
-            following.headers.pop(name, None)
-    return following
+        return Exchange(self._allowed, self._limits, resolve=self._resolve, tls=self._tls)

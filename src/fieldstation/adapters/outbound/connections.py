@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import cast
@@ -12,17 +12,11 @@ import httpcore2
 import httpx2
 
 from fieldstation.adapters.outbound.addresses import Network, may_connect
-from fieldstation.core.errors import Invalid
+from fieldstation.adapters.outbound.client import Resolve
+from fieldstation.adapters.outbound.errors import OutboundRefused
 
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 CONNECTIONS_MAX = 50
 LOOKUPS_MAX = 4
-
-
-class OutboundRefused(Invalid):
-    """The station does not connect there."""
-
-    default_code = "outbound_refused"
 
 
 class SystemLookups:

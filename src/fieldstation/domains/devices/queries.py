@@ -116,6 +116,11 @@ async def count_devices(session: AsyncSession, scope: TenantScope, *, wanted: De
     return await session.scalar(statement) or 0
 
 
+async def count_all(session: AsyncSession, organization_id: str) -> int:
+    counted = select(func.count()).where(Device.organization_id == organization_id)
+    return await session.scalar(counted) or 0
+
+
 def narrow(statement: Select[Any], wanted: DeviceFilter) -> Select[Any]:
     if wanted.device_type is not None:
         statement = statement.where(Device.device_type == wanted.device_type)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import Body, Query, Request
 
 from fieldstation.domains.devices import heartbeats, service
 from fieldstation.domains.devices.access import (
@@ -33,9 +33,10 @@ from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.etags import IfMatch, Tagged
 from fieldstation.web.instants import NO_NUL, Instant
 from fieldstation.web.pagination import Listed, Page
+from fieldstation.web.routing import API, station_router
 from fieldstation.web.sorting import sort_query
 
-router = APIRouter(prefix="/devices", tags=["Devices"])
+router = station_router(f"{API}/devices", tag="Devices")
 HeartbeatForm = Annotated[HeartbeatBody, Body(default_factory=HeartbeatBody)]
 
 

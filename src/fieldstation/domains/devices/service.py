@@ -77,6 +77,11 @@ async def register_device(
     return DeviceRegistration(**read(device, now).model_dump(), api_key=secret)
 
 
+async def count_devices(session: Session, organization_id: str) -> int:
+    """Count an organization's devices; the cost grows with them."""
+    return await queries.count_all(session, organization_id)
+
+
 def add_device(
     session: Session, organization_id: str, form: DeviceCreate, *, actor: Actor, now: datetime
 ) -> Device:

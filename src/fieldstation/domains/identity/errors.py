@@ -9,6 +9,11 @@ from fieldstation.core.errors import (
     TooManyRequests,
     Unauthenticated,
 )
+from fieldstation.web import denials
+
+bad_credential = denials.bad_credential
+missing_scope = denials.missing_scope
+foreign_origin = denials.foreign_origin
 
 # SQLite names the column, PostgreSQL the constraint, which has the column in its name.
 TAKEN = {
@@ -23,13 +28,6 @@ def taken(sign: str) -> Conflict:
     """Return the refusal for something unique, by a part of its constraint's name."""
     code, detail = TAKEN[sign]
     return Conflict(detail, code=code)
-
-
-def bad_credential() -> Unauthenticated:
-    """Whatever is wrong with a token, the answer is this."""
-    return Unauthenticated(
-        "The token is missing or not valid (any more); log in or use another key."
-    )
 
 
 def bad_login() -> Unauthenticated:
@@ -59,21 +57,10 @@ def no_such_key() -> NotFound:
     return NotFound("There is no such key.")
 
 
-def missing_scope(scope: str) -> Forbidden:
-    return Forbidden(f"This needs the scope {scope}, which the caller does not have.", scope=scope)
-
-
 def session_required() -> Forbidden:
     return Forbidden(
         "This needs the user's own session; API keys and narrowed tokens cannot do it.",
         code="session_required",
-    )
-
-
-def foreign_origin() -> Forbidden:
-    return Forbidden(
-        "A write with the session cookie needs an Origin that is this station's or configured.",
-        code="csrf_failed",
     )
 
 

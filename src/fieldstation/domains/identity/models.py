@@ -10,6 +10,8 @@ from fieldstation.db.types import UtcInstant
 
 SUBJECT_LENGTH = 80
 DIGEST_LENGTH = 64
+PEM_LENGTH = 4096
+SEALED_LENGTH = 8192
 
 
 class User(Base):
@@ -143,3 +145,15 @@ class LoginThrottle(Base):
     failures: Mapped[int]
     locked_until: Mapped[datetime | None] = mapped_column(UtcInstant)
     updated_at: Mapped[datetime] = mapped_column(UtcInstant, index=True)
+
+
+class CertificateAuthority(Base):
+    """The one authority that signs client certificates, for every node; only its key is sealed."""
+
+    __tablename__ = "certificate_authority"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Always the same: there can be no second row."""
+    certificate: Mapped[str] = mapped_column(String(PEM_LENGTH))
+    sealed_key: Mapped[str] = mapped_column(String(SEALED_LENGTH))
+    created_at: Mapped[datetime] = mapped_column(UtcInstant)

@@ -18,15 +18,6 @@ class Quota(Protocol):
         ...
 
 
-class UnlimitedQuota:
-    """The plan of a station without billing: everything fits."""
-
-    async def check(
-        self, session: Session, organization_id: str, metric: str, *, adding: int
-    ) -> None:
-        """Let it pass."""
-
-
 class PasswordHasher(Protocol):
     """Hashes passwords and checks them; slow on purpose, so it is called in a thread."""
 

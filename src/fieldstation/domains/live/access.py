@@ -15,6 +15,7 @@ from fieldstation.domains.identity.access import (
     peer_of,
     redeem_ticket,
 )
+from fieldstation.web.denials import missing_scope
 
 BEARER_SUBPROTOCOL = "bearer"
 
@@ -54,7 +55,7 @@ async def authenticate_socket(websocket: WebSocket, *, scope: str) -> Caller:
         named = websocket.headers.get(ORGANIZATION_HEADER)
         caller = caller_of(principal, organization=named, peer=peer)
     if scope not in caller.scopes:
-        raise Forbidden(f"This needs the scope {scope}.", scope=scope)
+        raise missing_scope(scope)
     return caller
 
 

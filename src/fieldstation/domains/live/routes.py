@@ -1,6 +1,5 @@
 """The live sockets."""
 
-from fastapi import APIRouter
 from starlette.websockets import WebSocket
 
 from fieldstation.core.errors import Busy, Forbidden, Invalid, NotFound, Unauthenticated
@@ -21,11 +20,12 @@ from fieldstation.domains.live.sockets import (
     Sockets,
 )
 from fieldstation.domains.live.subscribers import Line, Subscriber
+from fieldstation.web.routing import station_router
 from fieldstation.web.websocket_line import LINE_EXTENSION
 
 BATCH_MS_MAX = 10_000
 
-router = APIRouter()
+router = station_router()
 
 
 @router.websocket("/ws")

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Security
 from starlette.requests import Request
 
-from fieldstation.core.errors import Forbidden
 from fieldstation.domains.identity.access import bearer, caller_from_headers
+from fieldstation.web.denials import missing_scope
 
 SYSTEM_SCOPE = "system:admin"
 FORWARDING_HEADERS = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
@@ -29,7 +29,7 @@ async def may_read_metrics(request: Request) -> None:
         request.headers, authenticator=state.authenticator, settings=state.settings
     )
     if SYSTEM_SCOPE not in caller.scopes:
-        raise Forbidden(f"This needs the scope {SYSTEM_SCOPE}.", scope=SYSTEM_SCOPE)
+        raise missing_scope(SYSTEM_SCOPE)
 
 
 def is_local(request: Request) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import PlainTextResponse
 
@@ -21,9 +21,10 @@ from fieldstation.domains.system.schemas import (
     SystemMetrics,
     VersionRead,
 )
+from fieldstation.web.routing import API, station_router
 
-router = APIRouter(tags=["System"])
-api_router = APIRouter(tags=["System"])
+router = station_router(tag="System")
+api_router = station_router(API, tag="System")
 
 UNHEALTHY: dict[int | str, dict[str, Any]] = {
     503: {

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, Header, Security
 from starlette.requests import Request
 
-from fieldstation.core.errors import Forbidden, NotFound
+from fieldstation.core.errors import NotFound
 from fieldstation.domains.devices import service as devices
 from fieldstation.domains.identity.access import (
     ORGANIZATION_HEADER,
@@ -17,6 +17,7 @@ from fieldstation.domains.identity.access import (
     require,
 )
 from fieldstation.domains.telemetry.schemas import ReadingCreate, ReadingsCreate
+from fieldstation.web.denials import missing_scope
 
 Reader = Annotated[Caller, Depends(require("telemetry:read", "device"))]
 WRITE_SCOPE = "telemetry:write"
@@ -61,7 +62,7 @@ async def sender_of(request: Request, device_id: str) -> str:
             raise NotFound(devices.NO_DEVICE)
         return caller.organization_id
     if WRITE_SCOPE not in caller.scopes:
-        raise Forbidden(f"This needs the scope {WRITE_SCOPE}.", scope=WRITE_SCOPE)
+        raise missing_scope(WRITE_SCOPE)
     async with state.database.reading() as session:
         await devices.require_device(session, caller.scope, device_id)
     return caller.organization_id

@@ -14,19 +14,21 @@ import cbor2
 import msgspec
 
 from fieldstation.core.errors import Invalid, Malformed, TooLarge
-from fieldstation.core.limits import INLINE_DECODE_BYTES_MAX, JSON_DEPTH_MAX
+from fieldstation.core.limits import JSON_CONTAINERS_MAX, JSON_DEPTH_MAX
 from fieldstation.domains.telemetry.schemas import (
     METADATA_BYTES_MAX,
     SENSOR_TYPE_CHARACTERS_MAX,
     TEXT_BYTES_MAX,
 )
 from fieldstation.web.bodies import (
-    check_containers,
+    check_depth,
     check_marks,
+    count_containers,
     depth_of,
     is_storable,
     texts_of,
     too_deep,
+    too_many_values,
 )
 
 LABEL_CHARACTERS_MAX = 20
@@ -88,21 +90,27 @@ def decode_readings(body: bytes) -> Decoded:
     Unknown fields of a reading move into its metadata. Raises ``Malformed`` for what is not JSON,
     ``TooLarge`` for what nests too deep and ``Invalid`` for JSON that holds no readings.
     """
-    if len(body) > INLINE_DECODE_BYTES_MAX:
-        check_containers(body)
+    containers = count_containers(body)
+    if containers > JSON_CONTAINERS_MAX:
+        raise too_many_values()
     try:
-        return Decoded(decode_strictly(body), None, [])
+        readings, around = decode_strictly(body)
     except RecursionError as error:
         raise too_deep("JSON") from error
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return sort_out(parse_json(body))
+        content = parse_json(body)
+        check_depth(content)
+        return sort_out(content)
+    if containers >= len(readings) + JSON_DEPTH_MAX:
+        check_metadata_depth(readings, around=around)
+    return Decoded(readings, None, [])
 
 
 def decode_msgpack(body: bytes) -> Decoded:
     """As ``decode_readings``, in MessagePack."""
     check_marks(body)
     try:
-        return take_content(msgspec.msgpack.decode(body))
+        return take_content(msgspec.msgpack.decode(body), "MessagePack")
     except RecursionError as error:
         raise too_deep("MessagePack") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -128,20 +136,45 @@ def decode_cbor(body: bytes) -> Decoded:
         raise Malformed("The body is not valid CBOR.") from error
     if stream.tell() != len(body):
         raise Malformed("The body is not valid CBOR: something stands behind its end.")
-    return take_content(content)
+    return take_content(content, "CBOR")
 
 
 def refuse_tag(_content: Any, _immutable: bool) -> Any:
     raise Malformed("CBOR: no references, patterns or messages; write each value out.")
 
 
-def take_content(content: Any) -> Decoded:
-    """Return the readings of decoded content, quickly where all are plain."""
-    items = content.get("readings", [content]) if isinstance(content, dict) else content
+def take_content(content: Any, encoding: str) -> Decoded:
+    """Return the readings of decoded content, quickly where all are plain. Raises ``TooDeep``."""
+    items, around = unwrap(content)
     try:
-        return Decoded(msgspec.convert(items, list[Incoming]), None, [])
+        readings = msgspec.convert(items, list[Incoming])
     except (msgspec.ValidationError, OverflowError):
+        check_depth(content, encoding)
         return sort_out(content)
+    if around == 2 and len(content) > 1:
+        check_depth(content, encoding)
+    else:
+        check_metadata_depth(readings, around=around, encoding=encoding)
+    return Decoded(readings, None, [])
+
+
+def unwrap(content: Any) -> tuple[Any, int]:
+    """Return what should be a list of readings, and how many levels are around each."""
+    if not isinstance(content, dict):
+        return content, 1
+    return (content["readings"], 2) if "readings" in content else ([content], 0)
+
+
+def check_metadata_depth(
+    readings: Sequence[Incoming], *, around: int, encoding: str = "JSON"
+) -> None:
+    """Refuse readings whose metadata nests too deep; ``around`` levels are around a reading.
+
+    Nothing else of a reading nests. Raises ``TooDeep``.
+    """
+    most = JSON_DEPTH_MAX - around - 1
+    if any(reading.metadata and depth_of(reading.metadata) > most for reading in readings):
+        raise too_deep(encoding)
 
 
 def check_count(decoded: Decoded, *, count_max: int) -> None:
@@ -154,18 +187,19 @@ def check_count(decoded: Decoded, *, count_max: int) -> None:
         )
 
 
-def decode_strictly(body: bytes) -> list[Incoming]:
+def decode_strictly(body: bytes) -> tuple[list[Incoming], int]:
+    """Return the readings, and how many levels are around each."""
     start = body[:1]
     if start == b"[":
-        return decode_list(body)
+        return decode_list(body), 1
     if body.startswith((b'{"readings"', b'{ "readings"')):
-        return decode_envelope(body).readings
-    return [decode_single(body)]
+        return decode_envelope(body).readings, 2
+    return [decode_single(body)], 0
 
 
 def sort_out(content: Any) -> Decoded:
     """Take content apart whose readings are not all plain; slower, and tells each fault."""
-    items = content.get("readings", [content]) if isinstance(content, dict) else content
+    items, _ = unwrap(content)
     if not isinstance(items, list):
         raise Invalid(
             'readings: send {"readings": [...]}, a list of readings, or one reading.',
@@ -273,9 +307,7 @@ def check_labels(reading: Incoming) -> Rejection | None:
 
 
 def encode_metadata(metadata: dict[str, Any]) -> bytes | Rejection:
-    """Encode metadata for storage, bounded in size and depth."""
-    if depth_of(metadata) > JSON_DEPTH_MAX:
-        return Rejection(0, "too_deep", f"metadata: at most {JSON_DEPTH_MAX} levels.")
+    """Encode metadata for storage, bounded in size."""
     if not all(map(is_storable, texts_of(metadata))):
         return Rejection(0, "metadata_invalid", "metadata: no NUL characters, no half surrogates.")
     try:

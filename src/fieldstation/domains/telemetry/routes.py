@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 
 from fieldstation.domains.devices import service as devices
+from fieldstation.domains.identity.errors import quota_exceeded
 from fieldstation.domains.telemetry import service
 from fieldstation.domains.telemetry.access import Reader, documented_sender, sender_of
 from fieldstation.domains.telemetry.parameters import (
@@ -23,6 +24,7 @@ from fieldstation.domains.telemetry.payloads import (
     decode_msgpack,
     decode_readings,
 )
+from fieldstation.domains.telemetry.quotas import used_up
 from fieldstation.domains.telemetry.rendering import encode
 from fieldstation.domains.telemetry.schemas import (
     BucketList,
@@ -37,6 +39,7 @@ from fieldstation.web.dependencies import ReadDb
 from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.hot_route import HotRoute
 from fieldstation.web.pagination import Listed, Page
+from fieldstation.web.routing import API, station_router
 
 DECODERS = {
     JSON: decode_readings,
@@ -46,8 +49,8 @@ DECODERS = {
     "application/x-msgpack": decode_msgpack,
 }
 
-intake_router = APIRouter(route_class=HotRoute, tags=["Telemetry"])
-router = APIRouter(tags=["Telemetry"])
+intake_router = station_router(API, tag="Telemetry", route_class=HotRoute)
+router = station_router(API, tag="Telemetry")
 
 
 @intake_router.post(
@@ -57,7 +60,10 @@ router = APIRouter(tags=["Telemetry"])
     summary="Send readings",
     dependencies=[Depends(documented_sender)],
     openapi_extra={"requestBody": {"content": {"application/cbor": {}, "application/msgpack": {}}}},
-    responses=refuses(service.no_valid_readings(1, [service.FUTURE_READING])),
+    responses=refuses(
+        service.no_valid_readings(1, [service.FUTURE_READING]),
+        used_up(quota_exceeded("readings", limit=1_000_000, used=1_000_000)),
+    ),
 )
 async def send_readings(request: Request) -> Response:
     """Store readings of a device; answered only after they are committed to disk.

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from fieldstation.core.limits import JSON_DEPTH_MAX
-from fieldstation.web.bodies import depth_of, is_storable, texts_of
+from fieldstation.web.bodies import is_storable, texts_of
 from fieldstation.web.docs.examples import examples
 
 SENSOR_TYPE_CHARACTERS_MAX = 50
@@ -95,8 +94,8 @@ class ReadingCreate(BaseModel):
     @model_validator(mode="after")
     def has_metadata_that_fits(self) -> "ReadingCreate":
         metadata = {**(self.model_extra or {}), **(self.metadata or {})}
-        if depth_of(metadata) > JSON_DEPTH_MAX or not all(map(is_storable, texts_of(metadata))):
-            raise ValueError(f"metadata: at most {JSON_DEPTH_MAX} levels, no NUL characters")
+        if not all(map(is_storable, texts_of(metadata))):
+            raise ValueError("metadata: no NUL characters, no half surrogates")
         encoded = json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()
         if len(encoded) > METADATA_BYTES_MAX:
             raise ValueError(f"metadata: at most {METADATA_BYTES_MAX} bytes")

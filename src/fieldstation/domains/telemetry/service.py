@@ -31,6 +31,7 @@ from fieldstation.domains.telemetry.ports import (
     ReadingStore,
     SeriesRow,
 )
+from fieldstation.domains.telemetry.quotas import ReadingQuotas
 from fieldstation.domains.telemetry.rendering import Rendered, render_columns
 from fieldstation.domains.telemetry.schemas import Fill, RefusalRead
 from fieldstation.web.pagination import (
@@ -85,6 +86,7 @@ class IntakeDoor:
 
     catalog: Catalog
     intake: Intake
+    quotas: ReadingQuotas
     request_readings_max: int
 
     async def take(
@@ -92,10 +94,11 @@ class IntakeDoor:
     ) -> dict[str, Any]:
         """Return ``{accepted, duplicates, rejected}`` once the readings are committed.
 
-        Raises ``Busy`` when nothing of it was stored, ``TooLarge`` for too many and ``Invalid``
-        when none is valid.
+        Raises ``Busy`` when nothing of it was stored, ``TooManyRequests`` over the quota,
+        ``TooLarge`` for too many and ``Invalid`` when none is valid.
         """
         self.intake.make_sure_of_store()
+        await self.quotas.check(organization_id)
         count = len(decoded.readings) + len(decoded.rejected)
         check_count(decoded, count_max=self.request_readings_max)
         device = self.catalog.cached(device_id)

@@ -31,7 +31,8 @@ from fieldstation.web.docs.shared import (
     unsent_example,
 )
 from fieldstation.web.etags import tagging
-from fieldstation.web.rate_limits import Routers, declared_limit
+from fieldstation.web.rate_limits import declared_limit
+from fieldstation.web.routing import Routers, http_routes
 
 SCHEMAS = "#/components/schemas/{model}"
 MIB = 1024 * 1024
@@ -50,8 +51,10 @@ several organizations names one in the header `X-Organization`, by id or slug; d
 **Time** is RFC 3339 in UTC, with microseconds. **Errors** are `application/problem+json` (RFC 9457)
 with a stable code in `error`.
 
-**Limits:** bodies up to {fixed.BODY_BYTES_MAX // MIB} MiB ({fixed.INFLATED_BYTES_MAX // MIB} MiB
-inflated), JSON up to {fixed.JSON_DEPTH_MAX} levels deep, pages up to {fixed.PAGE_ITEMS_MAX} items
+**Limits:** readings in bodies up to {fixed.BODY_BYTES_MAX // MIB} MiB
+({fixed.INFLATED_BYTES_MAX // MIB} MiB inflated), everything else up to
+{fixed.ROUTE_BODY_BYTES_MAX // MIB} MiB with {fixed.ROUTE_BODY_VALUES_MAX:,} values, JSON up to
+{fixed.JSON_DEPTH_MAX} levels deep, pages up to {fixed.PAGE_ITEMS_MAX} items
 ({fixed.PAGE_ITEMS_DEFAULT} if not said). What is too much is refused with 413, 422 or 429, never
 cut silently. `X-RateLimit-Limit`, `-Remaining` and `-Reset` (epoch seconds) say how many requests
 are left, and `Retry-After` when to come back.
@@ -80,12 +83,6 @@ API_INFO: dict[str, Any] = {
         {"name": "System", "description": "How the station is: health, metrics, version."},
     ],
 }
-
-
-def operation_id(route: APIRoute) -> str:
-    """Name an operation for generated clients: its area and its function."""
-    area = str(route.tags[0]).lower() if route.tags else "station"
-    return area + "".join(word.capitalize() for word in route.name.split("_"))
 
 
 def describe_api(app: FastAPI, *, routers: Routers, settings: Settings) -> dict[str, Any]:
@@ -139,10 +136,8 @@ def limits_in_words(limits: LimitSettings) -> str:
 def routes_by_operation(routers: Routers) -> dict[tuple[str, str], APIRoute]:
     """Return the route of every method (in lower case) and path."""
     return {
-        (method.lower(), prefix + route.path): route
-        for router, prefix in routers
-        for route in router.routes
-        if isinstance(route, APIRoute)
+        (method.lower(), route.path): route
+        for route in http_routes(routers)
         for method in route.methods or ()
     }
 

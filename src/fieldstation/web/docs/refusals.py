@@ -13,6 +13,9 @@ from pydantic import BaseModel, Field
 
 from fieldstation.core import errors
 from fieldstation.core.errors import StationError
+from fieldstation.core.limits import BODY_BYTES_MAX
+from fieldstation.web.bodies import too_deep, too_large, too_many_values
+from fieldstation.web.denials import bad_credential, foreign_origin, missing_scope
 from fieldstation.web.docs.shared import LIMIT_HEADERS
 from fieldstation.web.idempotency import result_too_large, reused_key, unfinished
 from fieldstation.web.pagination import foreign_cursor
@@ -22,20 +25,11 @@ from fieldstation.web.sorting import foreign_order
 INTERNAL = StationError(
     "The station made a mistake; its log has the details under this correlation id."
 )
-BEARER = errors.Unauthenticated(
-    "The token is missing or not valid (any more); log in or use another key."
-)
 INVALID = errors.Invalid(
     "body.name: Field required",
     errors=[{"loc": ["body", "name"], "msg": "Field required", "type": "missing"}],
 )
-MISSING_SCOPE = errors.Forbidden(
-    "This needs the scope devices:write, which the caller does not have.", scope="devices:write"
-)
-FOREIGN_ORIGIN = errors.Forbidden(
-    "A write with the session cookie needs an Origin that is this station's or configured.",
-    code="csrf_failed",
-)
+MISSING_SCOPE = missing_scope("devices:write")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +46,10 @@ COMMON: Mapping[str, Common] = {
         400, "The request cannot be read.", (errors.Malformed("The body is not valid JSON."),)
     ),
     "Unauthenticated": Common(
-        401, "No credential, or one that is not valid (any more).", (BEARER,)
+        401, "No credential, or one that is not valid (any more).", (bad_credential(),)
     ),
     "Forbidden": Common(403, "The caller may not do this.", (MISSING_SCOPE,)),
-    "ForbiddenWrite": Common(403, "The caller may not do this.", (MISSING_SCOPE, FOREIGN_ORIGIN)),
+    "ForbiddenWrite": Common(403, "The caller may not do this.", (MISSING_SCOPE, foreign_origin())),
     "NotFound": Common(
         404,
         "Missing, or another organization's: the two look the same.",
@@ -78,7 +72,7 @@ COMMON: Mapping[str, Common] = {
     "TooLarge": Common(
         413,
         "The body is over a limit of size or depth.",
-        (errors.TooLarge("The body is larger than 10 MiB; send it in parts."),),
+        (too_large(BODY_BYTES_MAX), too_deep("JSON"), too_many_values()),
     ),
     "UnsupportedMedia": Common(
         415,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import HTMLResponse, Response
 
 from fieldstation.core.errors import NotFound
@@ -13,8 +13,9 @@ from fieldstation.web.dependencies import TheSettings
 from fieldstation.web.docs.assets import Asset, load_assets, version
 from fieldstation.web.docs.pages import reading_page, viewer
 from fieldstation.web.docs.protocols import explain
+from fieldstation.web.routing import station_router
 
-router = APIRouter(include_in_schema=False)
+router = station_router(include_in_schema=False)
 
 JSON = "application/json"
 FOREVER = "public, max-age=31536000, immutable"

@@ -189,6 +189,32 @@ async def ticket(session: AsyncSession, token_hash: str) -> SocketTicket | None:
     return await session.scalar(select(SocketTicket).where(SocketTicket.token_hash == token_hash))
 
 
+async def drop_older_tickets(
+    session: AsyncSession,
+    organization_id: str,
+    *,
+    user_id: str | None,
+    device_id: str | None,
+    keep: int,
+) -> None:
+    """Delete all but the newest tickets of a user or device in an organization."""
+    older = (
+        select(SocketTicket.id)
+        .where(
+            SocketTicket.organization_id == organization_id,
+            SocketTicket.user_id == user_id,
+            SocketTicket.device_id == device_id,
+        )
+        .order_by(SocketTicket.created_at.desc(), SocketTicket.id.desc())
+        .offset(keep)
+    )
+    await session.execute(
+        delete(SocketTicket)
+        .where(SocketTicket.id.in_(older))
+        .execution_options(synchronize_session=False)
+    )
+
+
 async def take_ticket(session: AsyncSession, ticket_id: str) -> bool:
     """Delete a ticket; of several who try, exactly one is told True."""
     taken = await session.execute(

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, status
+from fastapi import Depends, status
 
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import Caller, OwnSession, require
@@ -16,9 +16,10 @@ from fieldstation.web.dependencies import Db, ReadDb, TheClock
 from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.etags import IfMatch, Tagged
 from fieldstation.web.pagination import Listed, Page
+from fieldstation.web.routing import API, station_router
 from fieldstation.web.sorting import sort_query
 
-router = APIRouter(prefix="/auth/api-keys", tags=["Authentication"])
+router = station_router(f"{API}/auth/api-keys", tag="Authentication")
 
 Member = Annotated[Caller, Depends(require("org:read"))]
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, status
+from fastapi import Depends, status
 
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import (
@@ -27,9 +27,10 @@ from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.etags import IfMatch, Tagged
 from fieldstation.web.pagination import Listed, Page
 from fieldstation.web.rate_limits import limited
+from fieldstation.web.routing import API, station_router
 from fieldstation.web.sorting import sort_query
 
-router = APIRouter(prefix="/organizations", tags=["Organizations"])
+router = station_router(f"{API}/organizations", tag="Organizations")
 
 Reader = Annotated[Caller, Depends(require_in_path("org:read"))]
 Admin = Annotated[Caller, Depends(require_in_path("org:admin"))]

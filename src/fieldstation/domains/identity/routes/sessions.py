@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Response, status
+from fastapi import Depends, Form, Response, status
 
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import (
@@ -33,8 +33,9 @@ from fieldstation.web.dependencies import Db, ReadDb, TheClock, TheLimits, TheSe
 from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.etags import Tagged
 from fieldstation.web.rate_limits import limited
+from fieldstation.web.routing import API, station_router
 
-router = APIRouter(prefix="/auth", tags=["Authentication"])
+router = station_router(f"{API}/auth", tag="Authentication")
 
 
 async def unstored(response: Response) -> None:
@@ -167,5 +168,8 @@ async def change_password(form: PasswordChange, account: OwnSession, desk: TheDe
 async def ws_ticket(
     db: Db, caller: AnyCaller, clock: TheClock, settings: TheSettings
 ) -> TicketRead:
-    """Return a ticket that opens one WebSocket (`?ticket=`) as this caller, within seconds."""
-    return tickets.issue(db, caller, clock=clock, lifetime_s=settings.auth.ticket_expire_s)
+    """Return a ticket that opens one WebSocket (`?ticket=`) as this caller, within seconds.
+
+    Of more than 20 that were not used the oldest are void.
+    """
+    return await tickets.issue(db, caller, clock=clock, lifetime_s=settings.auth.ticket_expire_s)

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, status
+from fastapi import Depends, Query, status
 
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import (
@@ -29,9 +29,10 @@ from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.etags import IfMatch, Tagged
 from fieldstation.web.pagination import Listed, Page
 from fieldstation.web.rate_limits import limited
+from fieldstation.web.routing import API, station_router
 from fieldstation.web.sorting import sort_query
 
-router = APIRouter(prefix="/users", tags=["Users"])
+router = station_router(f"{API}/users", tag="Users")
 
 OrganizationReader = Annotated[Caller, Depends(require("org:read"))]
 OrganizationAdmin = Annotated[Caller, Depends(require("org:admin"))]

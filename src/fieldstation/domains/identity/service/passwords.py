@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import TypeVar
 
@@ -69,7 +69,6 @@ class Passwords:
         passwords_waiting_max: int = PASSWORDS_WAITING_MAX,
     ) -> None:
         self._hasher = hasher
-        self._nobodys_hash = self._hasher.hash("nobody has this password")
         self._limiter = anyio.CapacityLimiter(passwords_hashing_max)
         self._inside_max = passwords_hashing_max + passwords_waiting_max
         self._inside = 0
@@ -86,13 +85,20 @@ class Passwords:
         return await self._in_thread(lambda: self._check(password, stored_hash))
 
     def _check(self, password: str, stored_hash: str | None) -> Verdict:
+        # Looked at whoever it is: the first check is as slow for a name that exists.
+        nobodys_hash = self._nobodys_hash
         try:
             right, replacement = self._hasher.verify_and_update(
-                password, stored_hash or self._nobodys_hash
+                password, stored_hash or nobodys_hash
             )
         except UnknownHashError:
             return Verdict(matches=False)
         return Verdict(right and stored_hash is not None, replacement if stored_hash else None)
+
+    @cached_property
+    def _nobodys_hash(self) -> str:
+        """Made with the first check, not at every start."""
+        return self._hasher.hash("nobody has this password")
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._inside >= self._inside_max:

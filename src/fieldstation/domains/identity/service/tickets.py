@@ -13,9 +13,21 @@ from fieldstation.domains.identity.schemas.callers import Caller, Role, membersh
 from fieldstation.domains.identity.schemas.credentials import TicketRead
 from fieldstation.domains.identity.service.tokens import digest_of, new_secret
 
+TICKETS_PER_CALLER_MAX = 20
 
-def issue(session: Session, caller: Caller, *, clock: Clock, lifetime_s: int) -> TicketRead:
-    """Keep what the caller may do for whoever brings the ticket within ``lifetime_s``."""
+
+async def issue(session: Session, caller: Caller, *, clock: Clock, lifetime_s: int) -> TicketRead:
+    """Keep what the caller may do for whoever brings the ticket within ``lifetime_s``.
+
+    Whoever has as many as there may be loses the oldest.
+    """
+    await queries.drop_older_tickets(
+        session,
+        caller.organization_id,
+        user_id=caller.user_id,
+        device_id=caller.device_id,
+        keep=TICKETS_PER_CALLER_MAX - 1,
+    )
     secret, now = new_secret(), clock.now()
     queries.add(
         session,
