@@ -21,6 +21,12 @@ class MemoryTransport:
     def write(self, data: bytes, /) -> None:
         self.writes.append(data)
 
+    def can_write_eof(self) -> bool:
+        return False
+
+    def write_eof(self) -> None:
+        raise NotImplementedError
+
     def close(self) -> None:
         self.closed = True
 

@@ -25,7 +25,7 @@ from fieldstation.adapters.mqtt_server.ports import MqttCredentials, MqttIdentit
 from fieldstation.adapters.mqtt_server.sessions import Session
 from fieldstation.adapters.mqtt_server.states import State
 from fieldstation.adapters.mqtt_server.strangers import Stranger
-from fieldstation.adapters.mqtt_server.transport import ByteTransport
+from fieldstation.adapters.mqtt_server.transport import ByteTransport, say_last_word
 from fieldstation.adapters.mqtt_server.welcome import refusal, unsupported, welcome
 from fieldstation.core.ids import new_id
 from fieldstation.domains.messaging.schemas import Claim
@@ -347,8 +347,10 @@ class MqttConnection(asyncio.Protocol):
             self._broker.forget(self)
         elif at_once:
             self._transport.abort()
-        else:
+        elif self._broker.draining:
             self._transport.close()
+        else:
+            say_last_word(self._transport)
 
     def _log(self, event: str, **fields: object) -> None:
         identity = self._conversation.identity if self._conversation else None
@@ -361,7 +363,7 @@ class MqttConnection(asyncio.Protocol):
         )
 
     def check(self, now_s: float) -> None:
-        """Close what is overdue: CONNECT, a sign of life, or the peer's taking our last bytes."""
+        """Close what is overdue: CONNECT, a sign of life, or the peer's end after our last word."""
         waited_s = now_s - self._since_s
         if self.state is State.CLOSED:
             if waited_s > self._options.close_linger_s and self._transport:

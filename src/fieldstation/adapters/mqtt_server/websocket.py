@@ -123,6 +123,12 @@ class WebSocketTransport:
             if self._connection is not None:
                 self._connection.pause_writing()
 
+    def can_write_eof(self) -> bool:
+        return False
+
+    def write_eof(self) -> None:
+        raise NotImplementedError("a WebSocket ends with its closing handshake")
+
     def close(self) -> None:
         self._closing = True
         self._written.set()
