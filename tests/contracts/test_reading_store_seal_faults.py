@@ -2,11 +2,13 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from fieldstation.core.errors import Busy
 from fieldstation.domains.telemetry.ports import FLAG_ANOMALY, Order, Outcome, SeriesRow
+from fieldstation.domains.telemetry.store.steps import Steps
 from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
 from tests.contracts.readings import (
     FOREVER,
@@ -161,7 +163,7 @@ async def test_a_slice_whose_chunks_somebody_else_moved_changes_nothing(
 
     with pytest.MonkeyPatch.context() as patch:
 
-        async def overtaken(steps: object) -> object:
+        async def overtaken(steps: Steps[Any]) -> Any:
             patch.undo()
             # What a node does that has lost its lock without knowing it.
             await store._seal_oldest()  # noqa: SLF001

@@ -328,7 +328,7 @@ class SteppedStore(ABC):
         return sealed
 
     async def _is_flushed(self) -> bool:
-        """Tell whether no flush will be made again: it would write chunks of what is sealed by then.
+        """Tell whether no flush will be made again: it would write chunks of what is sealed then.
 
         Forgets what is in chunks by a flush that was not told that it reached its end.
         """
