@@ -35,6 +35,10 @@ from fieldstation.domains.devices import service as devices
 from fieldstation.domains.devices.events import DeviceDeleted
 from fieldstation.domains.devices.heartbeats import keep_heartbeats
 from fieldstation.domains.devices.last_seen import FLUSH_INTERVAL_S, LastSeen
+from fieldstation.domains.exports.files import export_files
+from fieldstation.domains.exports.importing import Importer
+from fieldstation.domains.exports.jobs import ExportWorker
+from fieldstation.domains.exports.service import ExportDesk
 from fieldstation.domains.identity.events import CredentialRevoked
 from fieldstation.domains.identity.jobs import (
     KEY_USES_INTERVAL_S,
@@ -91,6 +95,7 @@ class Runtime:
         self.bus = event_bus(settings.redis, node_id=self.node_id)
         self._build_database()
         self._build_telemetry()
+        self._build_exports()
         self._build_doors()
         self._subscribe()
         self._tasks: asyncio.TaskGroup | None = None
@@ -132,6 +137,28 @@ class Runtime:
         )
         self.follower = Follower(self.store, consumers)
 
+    def _build_exports(self) -> None:
+        settings, clock = self.settings.exports, self.clock
+        directory = self.directory.path / "exports"
+        files = export_files(self.database, directory)
+        self.exports = ExportDesk(
+            self.database,
+            self.store,
+            files,
+            clock=clock,
+            settings=settings,
+            work_dir=directory / "sending",
+        )
+        self.export_worker = ExportWorker(
+            self.database,
+            self.store,
+            files,
+            clock=clock,
+            settings=settings,
+            node_id=self.node_id,
+            work_dir=directory / "writing",
+        )
+
     def _build_doors(self) -> None:
         settings, clock = self.settings, self.clock
         self.outbound = Outbound(settings.outbound.allowed)
@@ -139,6 +166,9 @@ class Runtime:
         self.quotas = ReadingQuotas(self.quota, self.database)
         self.intake_door = IntakeDoor(
             self.catalog, self.intake, self.quotas, settings.telemetry.request_readings_max
+        )
+        self.importer = Importer(
+            self.database, self.intake_door, quota=self.quota, clock=self.clock
         )
         self.tls = tls_context(settings.mqtt)
         self.mqtt_door = StationDoor(
@@ -184,6 +214,11 @@ class Runtime:
         self.bus.subscribe(CredentialRevoked, lambda event: self._revoke(event.subject))
         self.bus.subscribe(DeviceDeleted, lambda event: self._forget_device(event.device_id))
 
+    @property
+    def is_running(self) -> bool:
+        """Whether readings are taken in now."""
+        return self._tasks is not None
+
     def components(self) -> dict[str, Any]:
         """Return what routes find in ``app.state``."""
         return {
@@ -196,6 +231,7 @@ class Runtime:
             "named_limits": NamedLimits(self.rate_counters, self.settings.limits),
             "store": self.store,
             "intake_door": self.intake_door,
+            "exports": self.exports,
             "last_values": self.last_values,
             "last_seen": self.last_seen,
             "hub": self.hub,
@@ -291,6 +327,7 @@ class Runtime:
             ("key-uses", partial(repeat, self._note_key_uses, interval_s=KEY_USES_INTERVAL_S)),
             ("loop-lag", partial(watch_loop, self.state)),
             ("quotas", partial(repeat, self.quotas.look, interval_s=QUOTA_INTERVAL_S)),
+            ("exports", self.export_worker.run_forever),
             ("rate-limits", partial(repeat, self.rate_sharing.exchange, interval_s=sync_s)),
         ]
         supervised = [(name, supervise(name, start)) for name, start in work]
@@ -304,6 +341,7 @@ class Runtime:
             PeriodicJob("audit.chain", 10, self._chain_audit),
             PeriodicJob("identity.purge_expired", 3600, purge),
             PeriodicJob("idempotency.purge", 3600, self.idempotency.purge),
+            PeriodicJob("exports.purge", 60, self.export_worker.purge),
             PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
         ]
         if self.nodes is not None:

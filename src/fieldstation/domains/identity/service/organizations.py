@@ -84,6 +84,15 @@ async def ensure_first_organization(
     return OrganizationRead.model_validate(row)
 
 
+async def find_organization(session: Session, named: str) -> OrganizationRead:
+    """Return the organization with an id or slug, for the operator. Raises ``NotFound``."""
+    row = await people.organization_by_slug(session, named)
+    row = row or await people.organization(session, named)
+    if row is None:
+        raise NotFound(f"No organization has the id or slug {named[:63]}.")
+    return OrganizationRead.model_validate(row)
+
+
 async def read_organization(session: Session, caller: Caller) -> OrganizationRead:
     """Return the caller's organization. Raises ``NotFound`` if it is gone."""
     return OrganizationRead.model_validate(await own_organization(session, caller))
