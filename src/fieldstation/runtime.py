@@ -35,10 +35,8 @@ from fieldstation.domains.devices import service as devices
 from fieldstation.domains.devices.events import DeviceDeleted
 from fieldstation.domains.devices.heartbeats import keep_heartbeats
 from fieldstation.domains.devices.last_seen import FLUSH_INTERVAL_S, LastSeen
-from fieldstation.domains.exports.files import export_files
 from fieldstation.domains.exports.importing import Importer
-from fieldstation.domains.exports.jobs import ExportWorker
-from fieldstation.domains.exports.service import ExportDesk
+from fieldstation.domains.exports.jobs import open_exports
 from fieldstation.domains.identity.events import CredentialRevoked
 from fieldstation.domains.identity.jobs import (
     KEY_USES_INTERVAL_S,
@@ -95,7 +93,6 @@ class Runtime:
         self.bus = event_bus(settings.redis, node_id=self.node_id)
         self._build_database()
         self._build_telemetry()
-        self._build_exports()
         self._build_doors()
         self._subscribe()
         self._tasks: asyncio.TaskGroup | None = None
@@ -137,28 +134,6 @@ class Runtime:
         )
         self.follower = Follower(self.store, consumers)
 
-    def _build_exports(self) -> None:
-        settings, clock = self.settings.exports, self.clock
-        directory = self.directory.path / "exports"
-        files = export_files(self.database, directory)
-        self.exports = ExportDesk(
-            self.database,
-            self.store,
-            files,
-            clock=clock,
-            settings=settings,
-            work_dir=directory / "sending",
-        )
-        self.export_worker = ExportWorker(
-            self.database,
-            self.store,
-            files,
-            clock=clock,
-            settings=settings,
-            node_id=self.node_id,
-            work_dir=directory / "writing",
-        )
-
     def _build_doors(self) -> None:
         settings, clock = self.settings, self.clock
         self.outbound = Outbound(settings.outbound.allowed)
@@ -167,9 +142,15 @@ class Runtime:
         self.intake_door = IntakeDoor(
             self.catalog, self.intake, self.quotas, settings.telemetry.request_readings_max
         )
-        self.importer = Importer(
-            self.database, self.intake_door, quota=self.quota, clock=self.clock
+        self.exports, self.export_worker = open_exports(
+            self.database,
+            self.store,
+            self.directory.path / "exports",
+            clock=clock,
+            settings=settings.exports,
+            node_id=self.node_id,
         )
+        self.importer = Importer(self.database, self.intake_door, quota=self.quota, clock=clock)
         self.tls = tls_context(settings.mqtt)
         self.mqtt_door = StationDoor(
             database=self.database,

@@ -213,8 +213,8 @@ def groups_of(rows: Iterable[tuple[int, Row]]) -> Iterator[list[tuple[int, Row]]
     """Yield as many rows as are sent together."""
     group: list[tuple[int, Row]] = []
     size = 0
-    for number, row in rows:
-        row, length = measured(row)
+    for number, found in rows:
+        row, length = measured(found)
         if group and (len(group) == BATCH_ROWS_MAX or size + length > BATCH_BYTES_MAX):
             yield group
             group, size = [], 0

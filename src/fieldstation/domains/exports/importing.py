@@ -200,10 +200,9 @@ def runs_of(rows: Sequence[Mapping[str, Any]], taken: Taken) -> list[Run]:
 
 def protocol_of(row: Mapping[str, Any]) -> str:
     named = row.get("source_protocol")
-    fits = isinstance(named, str) and named.isprintable()
-    return (
-        str(named) if fits and 0 < len(str(named)) <= PROTOCOL_CHARACTERS_MAX else UNKNOWN_PROTOCOL
-    )
+    if not isinstance(named, str) or not 0 < len(named) <= PROTOCOL_CHARACTERS_MAX:
+        return UNKNOWN_PROTOCOL
+    return named if named.isprintable() else UNKNOWN_PROTOCOL
 
 
 def fault_of(reading: Incoming, now_us: int) -> Rejection | None:

@@ -16,10 +16,11 @@ from fieldstation.core.errors import Busy, Invalid, StationError
 from fieldstation.core.settings import ExportSettings
 from fieldstation.db.database import Database
 from fieldstation.domains.exports import queries
+from fieldstation.domains.exports.files import export_files
 from fieldstation.domains.exports.models import Export
 from fieldstation.domains.exports.ports import Attempt, ExportFiles
 from fieldstation.domains.exports.schemas import ExportStatus
-from fieldstation.domains.exports.service import KEPT, selection_of, series_of
+from fieldstation.domains.exports.service import KEPT, ExportDesk, selection_of, series_of
 from fieldstation.domains.exports.writing import write_readings
 from fieldstation.domains.telemetry.ports import Columns, Order, ReadingStore
 
@@ -34,6 +35,31 @@ GIVEN_UP = (
     "then ask for it again."
 )
 DEFECT = "The station made a mistake; its log has the details."
+
+
+def open_exports(
+    database: Database,
+    store: ReadingStore,
+    directory: Path,
+    *,
+    clock: Clock,
+    settings: ExportSettings,
+    node_id: str,
+) -> tuple[ExportDesk, "ExportWorker"]:
+    """Return a node's desk and its worker, which share where files are."""
+    files = export_files(database, directory)
+    sending, writing = directory / "sending", directory / "writing"
+    desk = ExportDesk(database, store, files, clock=clock, settings=settings, work_dir=sending)
+    worker = ExportWorker(
+        database,
+        store,
+        files,
+        clock=clock,
+        settings=settings,
+        node_id=node_id,
+        work_dir=writing,
+    )
+    return desk, worker
 
 
 class Lost(Exception):

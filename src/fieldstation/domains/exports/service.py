@@ -66,7 +66,7 @@ class ExportDesk:
     ) -> None:
         self._database = database
         self._store = store
-        self._files = files
+        self.files = files
         self._clock = clock
         self._settings = settings
         self._work_dir = work_dir
@@ -109,7 +109,7 @@ class ExportDesk:
             raise errors.not_finished(export.status)
         selection = selection_of(export)
         return Sending(
-            self._files.read(Attempt(export.id, export.attempt)),
+            self.files.read(Attempt(export.id, export.attempt)),
             MEDIA_TYPES[selection.format],
             file_name(selection),
             export.bytes,

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 
+from fieldstation.core.errors import NotFound
 from fieldstation.core.ids import new_id
 from fieldstation.db.database import Session
 from fieldstation.domains.audit.schemas import STATION, Actor, Change
