@@ -12,7 +12,7 @@ from fieldstation.domains.exports.schemas import ExportFormat
 GROWTH_MIB_MAX = 64
 SERIES, PER_SERIES = 20, 15_000
 SCRIPT = """
-import asyncio, json, resource, sys, threading
+import asyncio, json, sys
 from pathlib import Path
 from fieldstation.core.clock import SystemClock
 from fieldstation.domains.exports.schemas import Column, ExportFormat, Selection

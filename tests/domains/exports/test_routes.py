@@ -60,7 +60,8 @@ def finished(client: StationClient, export_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_file_says_what_it_is(owner: StationClient, device: TestDevice, kind: str) -> None:
+@pytest.mark.usefixtures("device")
+def test_a_file_says_what_it_is(owner: StationClient, kind: str) -> None:
     answer = export(owner, format=kind, start=START_US, end=START_US + 60_000_000)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == FORMATS[kind]
@@ -96,7 +97,7 @@ def test_the_alias_is_the_same_route(owner: StationClient, device: TestDevice) -
 
 
 def test_what_cannot_be_exported_is_refused_with_what_to_do(
-    owner: StationClient, other_owner: StationClient, device: TestDevice
+    owner: StationClient, other_owner: StationClient
 ) -> None:
     foreign = other_owner.register_device()
     for device_id in (foreign.id, str(uuid4())):
@@ -162,7 +163,7 @@ def test_a_list_of_exports_has_pages_newest_first(client: StationClient) -> None
 
 
 def test_by_http_1_0_where_an_end_cannot_be_told_from_a_break_it_is_a_job(
-    owner: StationClient, device: TestDevice, station: StationProcess
+    owner: StationClient, station: StationProcess
 ) -> None:
     body = json.dumps({"format": "csv"}).encode()
     head = (
