@@ -128,15 +128,17 @@ async def test_a_node_that_starts_again_takes_its_own_up_at_once_and_not_for_eve
 ) -> None:
     desk, _ = exports.open()
     export = await asked(desk)
-    for _ in range(3):
+    for _ in range(5):
         _, worker = exports.open()
+        await worker.begin()
         await stopped_in_the_middle(exports, worker, export.id)
     _, worker = exports.open()
+    await worker.begin()
     assert await worker.run_next()
     failed = await read(exports, export.id)
     assert (failed.status, failed.bytes) == ("failed", 0)
     assert failed.error is not None
-    assert "three times" in failed.error
+    assert "five times" in failed.error
 
 
 async def test_deleting_one_that_is_written_stops_it_and_its_file_goes(exports: Exports) -> None:
@@ -197,6 +199,8 @@ async def test_a_store_that_is_away_delays_an_export(exports: Exports) -> None:
     assert await worker.run_next()
     assert (await read(exports, export.id)).status is ExportStatus.PENDING
     exports.store.is_away = False
+    assert not await worker.run_next()
+    exports.clock.advance(61)
     assert await worker.run_next()
     assert (await read(exports, export.id)).status is ExportStatus.FINISHED
 

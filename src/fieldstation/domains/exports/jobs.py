@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,10 +28,11 @@ log = structlog.get_logger(__name__)
 
 LOOK_INTERVAL_S = 1.0
 LEASE = timedelta(seconds=60)
-ATTEMPTS_MAX = 3
+DELAY = timedelta(seconds=60)
+ATTEMPTS_MAX = 5
 APPEND_BYTES = 1024 * 1024
 GIVEN_UP = (
-    "The station ended or was busy each of the three times that it wrote this; look at its log, "
+    "The station ended or was busy each of the five times that it wrote this; look at its log, "
     "then ask for it again."
 )
 DEFECT = "The station made a mistake; its log has the details."
@@ -113,15 +114,22 @@ class ExportWorker:
         self._work_dir = work_dir
 
     async def run_forever(self) -> None:
-        """Look for work until cancelled; temporary files of a former life go first."""
-        await asyncio.to_thread(shutil.rmtree, self._work_dir, ignore_errors=True)
+        """Look for work until cancelled."""
+        await retried(self.begin)
         while True:
-            try:
-                while await self.run_next():
-                    pass
-            except Busy as error:
-                log.warning("exports_delayed", reason=error.detail)
+            await retried(self.run_waiting)
             await asyncio.sleep(LOOK_INTERVAL_S)
+
+    async def begin(self) -> None:
+        """Give up what this node wrote when it ended. Raises ``Busy``."""
+        await asyncio.to_thread(shutil.rmtree, self._work_dir, ignore_errors=True)
+        async with self._database.transaction() as session:
+            await queries.release(session, node_id=self._node_id, now=self._clock.now())
+
+    async def run_waiting(self) -> None:
+        """Write everything that waits. Raises ``Busy``."""
+        while await self.run_next():
+            pass
 
     async def run_next(self) -> bool:
         """Write the oldest export that waits; false if none does. Raises ``Busy``."""
@@ -140,8 +148,8 @@ class ExportWorker:
             await self._end(attempt, ExportStatus.FAILED, error=error.detail)
         except StationError as error:
             log.warning("export_delayed", export=export.id, reason=error.detail)
-            await self._change(attempt, status=ExportStatus.PENDING, leased_by=None)
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            later = self._clock.now() + DELAY
+            await self._change(attempt, status=ExportStatus.PENDING, leased_until=later)
         except Exception:
             log.exception("export_failed", export=export.id)
             await self._end(attempt, ExportStatus.FAILED, error=DEFECT)
@@ -156,7 +164,7 @@ class ExportWorker:
     async def _lease(self) -> Export | None:
         now = self._clock.now()
         async with self._database.reading() as session:
-            export = await queries.oldest_free(session, node_id=self._node_id, now=now)
+            export = await queries.oldest_free(session, now)
         if export is None:
             return None
         async with self._database.transaction() as session:
@@ -219,13 +227,16 @@ class ExportWorker:
         )
 
     async def _advance(self, attempt: Attempt, progress: Progress, size: int) -> None:
-        await self._change(
+        """Note how far it is, and lease it on. Raises ``Lost`` and ``Busy``."""
+        is_ours = await self._change(
             attempt,
             readings=progress.readings,
             progress=progress.share,
             bytes=size,
             leased_until=self._clock.now() + LEASE,
         )
+        if not is_ours:
+            raise Lost
 
     async def _end(
         self, attempt: Attempt, status: ExportStatus, *, error: str | None = None, **values: Any
@@ -234,17 +245,22 @@ class ExportWorker:
         ended = {"finished_at": now, "expires_at": now + KEPT, "leased_by": None}
         if status is ExportStatus.FAILED:
             values["bytes"] = 0
-        try:
-            await self._change(attempt, status=status, error=error, **ended, **values)
-        except Lost:
-            log.info("export_stopped", export=attempt.export_id)
+        await self._change(attempt, status=status, error=error, **ended, **values)
 
-    async def _change(self, attempt: Attempt, **values: Any) -> None:
-        """Note something. Raises ``Lost`` and ``Busy``."""
+    async def _change(self, attempt: Attempt, **values: Any) -> bool:
+        """Note something; false if the attempt is no longer this node's. Raises ``Busy``."""
         async with self._database.transaction() as session:
-            changed = await queries.change(session, attempt, node_id=self._node_id, values=values)
-        if not changed:
-            raise Lost
+            return await queries.change(session, attempt, node_id=self._node_id, values=values)
+
+
+async def retried(work: Callable[[], Awaitable[None]]) -> None:
+    """Do something, later if the database is away."""
+    while True:
+        try:
+            return await work()
+        except Busy as error:
+            log.warning("exports_delayed", reason=error.detail)
+        await asyncio.sleep(LOOK_INTERVAL_S)
 
 
 async def in_portions(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:

@@ -57,19 +57,21 @@ async def delete_export(session: AsyncSession, export: Export) -> None:
     await session.delete(export)
 
 
-def is_free(node_id: str, now: datetime) -> ColumnElement[bool]:
-    """Select what waits, and what a node that is gone has begun: this one's former self, too."""
-    abandoned = or_(Export.leased_until <= now, Export.leased_by == node_id)
-    return or_(
-        Export.status == ExportStatus.PENDING,
-        and_(Export.status == ExportStatus.RUNNING, abandoned),
-    )
+def is_free(now: datetime) -> ColumnElement[bool]:
+    """Select what waits, and what a node that is gone has begun."""
+    unleased = or_(Export.leased_until.is_(None), Export.leased_until <= now)
+    return and_(Export.status.in_(UNDER_WAY), unleased)
 
 
-async def oldest_free(session: AsyncSession, *, node_id: str, now: datetime) -> Export | None:
-    return await session.scalar(
-        select(Export).where(is_free(node_id, now)).order_by(Export.created_at, Export.id).limit(1)
-    )
+async def oldest_free(session: AsyncSession, now: datetime) -> Export | None:
+    free = select(Export).where(is_free(now))
+    return await session.scalar(free.order_by(Export.created_at, Export.id).limit(1))
+
+
+async def release(session: AsyncSession, *, node_id: str, now: datetime) -> None:
+    """End the leases of a node."""
+    mine = update(Export).where(Export.leased_by == node_id, Export.leased_until > now)
+    await session.execute(unsynchronized(mine.values(leased_until=now)))
 
 
 async def take(
@@ -78,7 +80,7 @@ async def take(
     """Lease an export that is free for one more attempt; false if another node was faster."""
     statement = (
         update(Export)
-        .where(Export.id == export.id, Export.attempt == export.attempt, is_free(node_id, now))
+        .where(Export.id == export.id, Export.attempt == export.attempt, is_free(now))
         .values(
             status=ExportStatus.RUNNING,
             attempt=export.attempt + 1,

@@ -20,16 +20,20 @@ from fieldstation.web.sending import SentFile
 router = station_router(f"{API}/data", tag="Exports")
 PATH = f"{API}/data/exports"
 CSV_EXAMPLE = "timestamp,sensor_id,value,unit\r\n2026-05-01T12:00:00.000000Z,bme280-1,21.5,°C\r\n"
-FILE: dict[str, Any] = {
-    "description": "The file, whole or broken off: it never ends before its last reading.",
-    "content": {
-        media_type: {
-            "schema": {"type": "string"},
-            "example": CSV_EXAMPLE if media_type == "text/csv" else "…",
-        }
-        for media_type in MEDIA_TYPES.values()
-    },
-}
+
+
+def a_file() -> dict[str, Any]:
+    """Return how OpenAPI describes a file of any format."""
+    return {
+        "description": "The file, whole or broken off: it never ends before its last reading.",
+        "content": {
+            media_type: {
+                "schema": {"type": "string"},
+                "example": CSV_EXAMPLE if media_type == "text/csv" else "…",
+            }
+            for media_type in MEDIA_TYPES.values()
+        },
+    }
 
 
 @router.post(
@@ -37,7 +41,7 @@ FILE: dict[str, Any] = {
     response_class=Response,
     summary="Export readings",
     responses={
-        200: FILE,
+        200: a_file(),
         202: {
             "description": "Too much to be sent at once: it is written in the background.",
             "model": ExportRead,
@@ -99,7 +103,7 @@ async def read_export(export_id: str, caller: Exporter, db: ReadDb, tagged: Tagg
     "/exports/{export_id}/download",
     response_class=Response,
     summary="Download an export",
-    responses={200: FILE, **refuses(errors.not_finished(ExportStatus.RUNNING))},
+    responses={200: a_file(), **refuses(errors.not_finished(ExportStatus.RUNNING))},
 )
 async def download_export(export_id: str, caller: Exporter, desk: Desk) -> Response:
     """Send the file of a finished export, as often as wanted until it expires."""

@@ -120,12 +120,17 @@ class ExportDesk:
         if form.start is not None and form.start >= end:
             raise errors.empty_period()
         types = None if form.sensor_types is None else tuple(map(str.lower, form.sensor_types))
+        device_ids, visible = form.device_ids, scope.device_ids
+        if visible is not None:
+            for device_id in sorted(set(device_ids or ()) - visible):
+                raise errors.unknown_device(device_id)
+            device_ids = device_ids or sorted(visible)
         return Selection(
             organization_id=scope.organization_id,
             format=form.format,
             start_us=0 if form.start is None else max(0, instant_to_us(form.start)),
             end_us=max(0, instant_to_us(end)),
-            device_ids=None if form.device_ids is None else tuple(form.device_ids),
+            device_ids=None if device_ids is None else tuple(device_ids),
             sensor_types=types,
             columns=tuple(form.columns or Column),
         )
