@@ -107,12 +107,11 @@ class Import:
         if isinstance(row, Unreadable):
             batch.faults.append((row.place, "unreadable", row.detail))
             return
-        named = row.fields.get("device_id")
-        device_id = self._devices.known.get(str(named)) if named else None
+        named = device_of(row)
+        device_id = self._devices.known.get(named)
         if named and device_id is None:
             detail = (
-                f"device {str(named)[:40]} is not here; use --create-devices, or --device to "
-                "name one."
+                f"device {named[:40]} is not here; use --create-devices, or --device to name one."
             )
             batch.faults.append((row.place, "unknown_device", detail))
             return
@@ -121,7 +120,7 @@ class Import:
 
     async def _match(self, rows: Sequence[Row]) -> None:
         devices = self._devices
-        names = {str(row.fields["device_id"]) for row in rows if has_device(row)}
+        names = set(filter(None, map(device_of, rows)))
         wanted = {name: devices.named.get(name, name) for name in names - devices.known.keys()}
         if wanted:
             create = devices.create and not self._dry_run
@@ -217,7 +216,8 @@ def groups_of(rows: Iterable[tuple[int, Row]]) -> Iterator[list[tuple[int, Row]]
         row, length = measured(found)
         if group and (len(group) == BATCH_ROWS_MAX or size + length > BATCH_BYTES_MAX):
             yield group
-            group, size = [], 0
+            group = list[tuple[int, Row]]()
+            size = 0
         group.append((number, row))
         size += length
     if group:
@@ -244,5 +244,6 @@ def encoded(row: Quoted, device_id: str | None) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(fields))
 
 
-def has_device(row: Row) -> bool:
-    return isinstance(row, Quoted) and bool(row.fields.get("device_id"))
+def device_of(row: Row) -> str:
+    """Return the id in a file, empty where there is none."""
+    return "" if isinstance(row, Unreadable) else str(row.fields.get("device_id") or "")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import cast
 
 from fieldstation.domains.exports.formats import open_encoder
-from fieldstation.domains.exports.ports import Encoder
 from fieldstation.domains.exports.schemas import Selection
 from fieldstation.domains.telemetry.ports import Columns, ReadingStore, SeriesRow
 
@@ -53,9 +52,12 @@ async def write_readings(
     # A thread of its own does one thing after the other, also when nobody waits any more.
     thread = ThreadPoolExecutor(1, thread_name_prefix="export")
     run = partial(asyncio.get_running_loop().run_in_executor, thread)
-    encoder: Encoder | None = None
     try:
         encoder = await run(partial(open_encoder, selection, work_dir=work_dir))
+    except BaseException:
+        thread.shutdown(wait=False)
+        raise
+    try:
         async with aclosing(blocks):
             for piece in pieces(encoder.begin()):
                 yield piece
@@ -67,8 +69,7 @@ async def write_readings(
             for piece in pieces(rest):
                 yield piece
     finally:
-        if encoder is not None:
-            thread.submit(encoder.close)
+        thread.submit(encoder.close)
         thread.shutdown(wait=False)
 
 

@@ -71,7 +71,7 @@ def read_csv(path: Path) -> Iterator[Row]:
     with path.open(encoding=BOM, newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
-            header = next(reader, [])
+            header = next(reader, list[str]())
             for cells in reader:
                 if cells:
                     yield read_row(header, cells, f"line {reader.line_num}")

@@ -30,7 +30,8 @@ class ExactSheet(Worksheet):
 
     def _xml_number_element(self, number: float, attributes: Attributes = ()) -> None:
         attr = "".join(f' {name}="{text}"' for name, text in attributes)
-        self.fh.write(f"<c{attr}><v>{number!r}</v></c>")
+        file: Any = self.fh
+        file.write(f"<c{attr}><v>{number!r}</v></c>")
 
     def _xml_rich_inline_string(self, string: str, attributes: Attributes = ()) -> None:
         self._xml_inline_string(string, True, attributes)
@@ -91,7 +92,8 @@ class WorkbookEncoder:
             self._file.close()
         else:
             self._book.fileclosed = True  # nobody waits for it; its destructor would warn
-            for sheet in self._book.worksheets():
+            sheets: list[Any] = self._book.worksheets()
+            for sheet in sheets:
                 sheet.row_data_fh.close()
         self._directory.cleanup()
 
