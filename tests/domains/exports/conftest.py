@@ -11,7 +11,7 @@ from fieldstation.core.settings import ExportSettings
 from fieldstation.db.database import Database
 from fieldstation.domains.exports.jobs import ExportWorker, open_exports
 from fieldstation.domains.exports.service import ExportDesk
-from fieldstation.domains.telemetry.ports import Columns, SeriesRow
+from fieldstation.domains.telemetry.ports import Columns, SeriesRow, Variant
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 from tests.contracts.reading_databases import START, reading_database
 from tests.contracts.readings import NOON_US, SECOND_US, Given, append, make_series
@@ -52,6 +52,7 @@ async def store(tmp_path: Path) -> AsyncIterator[TellingStore]:
 
 async def fill(store: TellingStore) -> None:
     series = await make_series(store, 2)
+    await store.resolve_variants([(row.id, Variant(None, None, "http")) for row in series])
     for start in range(0, READINGS, 10_000):
         await append(
             store,

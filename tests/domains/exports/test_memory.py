@@ -17,7 +17,7 @@ from pathlib import Path
 from fieldstation.core.clock import SystemClock
 from fieldstation.domains.exports.schemas import Column, ExportFormat, Selection
 from fieldstation.domains.exports.writing import write_readings
-from fieldstation.domains.telemetry.ports import Columns
+from fieldstation.domains.telemetry.ports import Columns, Variant
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 from tests.contracts.reading_databases import reading_database
 from tests.contracts.readings import NOON_US, SECOND_US, make_series
@@ -44,6 +44,8 @@ async def main():
         store = await database.open()
         series = await make_series(store, series_count)
         ids = [row.id for row in series]
+        await store.resolve_variants([(row_id, Variant("K", None, "http")) for row_id in ids])
+        series = await store.find_series("org")
         for start in range(0, per_series, 1_000):
             block = Columns()
             for at in range(start, start + 1_000):
