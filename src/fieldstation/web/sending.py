@@ -50,7 +50,7 @@ class SentFile(StreamingResponse):
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         if length is not None:
             headers["Content-Length"] = str(length)
-        first = b"" if length == 0 else await anext(pieces, b"")
+        first = await anext(pieces, b"")
         return cls(
             first,
             pieces,

@@ -108,8 +108,9 @@ class ExportDesk:
         if export.status != ExportStatus.FINISHED:
             raise errors.not_finished(export.status)
         selection = selection_of(export)
+        attempt = Attempt(export.id, export.attempt)
         return Sending(
-            self.files.read(Attempt(export.id, export.attempt)),
+            self.files.read(attempt) if export.bytes else nothing(),
             MEDIA_TYPES[selection.format],
             file_name(selection),
             export.bytes,
@@ -194,6 +195,12 @@ class ExportDesk:
         finally:
             self._sending -= 1
             await pieces.aclose()
+
+
+async def nothing() -> AsyncGenerator[bytes, None]:
+    """Yield an empty file: none was written."""
+    for piece in ():
+        yield piece
 
 
 async def series_of(store: ReadingStore, selection: Selection) -> Sequence[SeriesRow]:

@@ -75,8 +75,9 @@ class ParquetEncoder:
         return self._sink.taken()
 
     def add(self, block: Columns, series: Mapping[int, SeriesRow]) -> bytes:
-        self._waiting.append(self._table(block, series))
-        self._rows += len(block)
+        if len(block):
+            self._waiting.append(self._table(block, series))
+            self._rows += len(block)
         if self._rows >= ROWS_PER_GROUP:
             self._write_group()
         return self._sink.taken()
