@@ -124,6 +124,7 @@ class ExportCreate(BaseModel):
         default=None,
         min_length=1,
         max_length=len(Column),
+        json_schema_extra={"uniqueItems": True},
         description="Only these fields, in this order; without it all of them. A file that is to "
         "be imported again needs `timestamp`, `device_id`, `sensor_type`, `sensor_id` and `value`.",
         examples=[["timestamp", "sensor_id", "value", "unit"]],
