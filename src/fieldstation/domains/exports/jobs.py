@@ -49,8 +49,8 @@ def open_exports(
 ) -> tuple[ExportDesk, "ExportWorker"]:
     """Return a node's desk and its worker, which share where files are."""
     files = export_files(database, directory)
-    sending, writing = directory / "sending", directory / "writing"
-    desk = ExportDesk(database, store, files, clock=clock, settings=settings, work_dir=sending)
+    work_dir = directory / "work"
+    desk = ExportDesk(database, store, files, clock=clock, settings=settings, work_dir=work_dir)
     worker = ExportWorker(
         database,
         store,
@@ -58,7 +58,7 @@ def open_exports(
         clock=clock,
         settings=settings,
         node_id=node_id,
-        work_dir=writing,
+        work_dir=work_dir,
     )
     return desk, worker
 
@@ -121,7 +121,7 @@ class ExportWorker:
             await asyncio.sleep(LOOK_INTERVAL_S)
 
     async def begin(self) -> None:
-        """Give up what this node wrote when it ended. Raises ``Busy``."""
+        """Give up what this node was at when it ended; nothing else writes yet. Raises ``Busy``."""
         await asyncio.to_thread(shutil.rmtree, self._work_dir, ignore_errors=True)
         async with self._database.transaction() as session:
             await queries.release(session, node_id=self._node_id, now=self._clock.now())
