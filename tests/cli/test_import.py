@@ -1,5 +1,6 @@
 """``import``: a station moves by its exported files; nothing is stored twice, nothing is lost."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from fieldstation.adapters.control import ask_station
+from fieldstation.core.errors import StationError
 from tests.cli.commands import run_command
 from tests.clients import StationClient, TestDevice
 from tests.station_process import StationProcess, running_station
@@ -202,6 +205,28 @@ def test_an_import_goes_on_where_it_stopped(empty: StationProcess, tmp_path: Pat
         whole = run_command(*arguments[:-2], data_dir=empty.data_dir)
         assert "2000 stored, 500 duplicates" in whole.stdout
         assert len(readings(client)) == 2_500
+
+
+def test_a_row_that_is_too_long_is_rejected_alone(empty: StationProcess, tmp_path: Path) -> None:
+    with StationClient(empty.url) as client:
+        device = client.sign_up().register_device()
+        row = {"device_id": device.id, "sensor_type": "t", "timestamp": START_US}
+        path = tmp_path / "readings.jsonl"
+        path.write_text(
+            json.dumps({**row, "value": "x" * 70_000}) + "\n" + json.dumps({**row, "value": 1})
+        )
+        done = run_command(
+            "import", path, "--organization", slug_of(client), data_dir=empty.data_dir
+        )
+        assert "line 1: unreadable: longer than 64 KiB." in done.stderr
+        assert "1 stored, 0 duplicates, 0 conflicts, 1 rejected" in done.stdout
+
+
+def test_the_station_takes_so_many_rows_at_a_time(empty: StationProcess) -> None:
+    rows = [{"device_id": "d"}] * 2_001
+    arguments = {"organization_id": "o", "rows": rows, "dry_run": True}
+    with pytest.raises(StationError, match="2001 rows are more than 2000"):
+        asyncio.run(ask_station(empty.data_dir / "control.sock", "import.rows", arguments))
 
 
 def test_without_a_station_or_a_format_one_sentence_says_what_to_do(tmp_path: Path) -> None:

@@ -153,12 +153,15 @@ async def test_deleting_one_that_is_written_stops_it_and_its_file_goes(exports: 
         await wait_until(has_written)
         await delete(exports, export.id)
     assert running.result()
+    written = await kept(exports, Attempt(export.id, 1))
     with pytest.raises(NotFound):
         await read(exports, export.id)
     await worker.purge()
     assert await kept(exports, Attempt(export.id, 1)) == 0
     assert await worker.run_next()
-    assert (await read(exports, following.id)).status is ExportStatus.FINISHED
+    whole = await read(exports, following.id)
+    assert whole.status is ExportStatus.FINISHED
+    assert 0 < written < whole.bytes
 
 
 async def test_files_over_the_organizations_bytes_fail_and_say_what_to_do(
