@@ -9,6 +9,7 @@ from fieldstation import __version__
 from fieldstation.adapters.mqtt_server import protocol as mqtt_protocol
 from fieldstation.adapters.mqtt_server import websocket as mqtt
 from fieldstation.domains.devices import routes as devices
+from fieldstation.domains.exports import routes as exports
 from fieldstation.domains.identity import routes as identity
 from fieldstation.domains.identity.recognition import recogniser
 from fieldstation.domains.live import protocol as live_protocol
@@ -31,6 +32,7 @@ from fieldstation.web.routing import mount
 ROUTERS: tuple[APIRouter, ...] = (
     telemetry.intake_router,
     telemetry.router,
+    exports.router,
     devices.router,
     *identity.routers,
     system.api_router,

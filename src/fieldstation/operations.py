@@ -1,14 +1,14 @@
-"""What the command line has done for it, by a running station or in its own process: users and
-backups."""
+"""What the command line has done for it, by a running station or in its own process: users,
+backups, certificates, imports."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from fieldstation.adapters.sqlite_backup.creation import create_backup
 from fieldstation.adapters.sqlite_backup.manifest import BACKUPS
-from fieldstation.core.errors import Conflict, Invalid
+from fieldstation.core.errors import Busy, Conflict, Invalid
 from fieldstation.db.engines import station_url, telemetry_url
 from fieldstation.domains.devices import service as devices
 from fieldstation.domains.identity.schemas.callers import Role
@@ -29,6 +29,9 @@ def station_operations(runtime: Runtime) -> Mapping[str, Operation]:
         "user.set_password": tasks.set_password,
         "user.list": tasks.list_users,
         "backup.create": tasks.create_backup,
+        "import.begin": tasks.begin_import,
+        "import.match": tasks.match_devices,
+        "import.rows": tasks.import_rows,
         "cert.issue": tasks.issue_certificate,
         "cert.server": tasks.issue_server_certificate,
         "cert.reset": tasks.reset_authority,
@@ -96,6 +99,34 @@ class StationOperations:
             output=Path(output) if output else settings.station.data_dir / BACKUPS,
             clock=self._runtime.clock,
         )
+
+    async def begin_import(self, *, organization: str | None = None) -> dict[str, Any]:
+        """Return the organization that readings go to: the first one unless one is named.
+
+        Raises ``NotFound``, and ``Busy`` where nothing takes readings in.
+        """
+        if not self._runtime.is_running:
+            raise Busy("No station runs in this directory; start one with fieldstation serve.")
+        async with self._runtime.database.transaction() as session:
+            if organization is None:
+                found = await organizations.ensure_first_organization(
+                    session, name=FIRST_ORGANIZATION, now=self._runtime.clock.now()
+                )
+            else:
+                found = await organizations.find_organization(session, organization)
+        return {"id": found.id, "name": found.name}
+
+    async def match_devices(
+        self, *, organization_id: str, wanted: Mapping[str, str], create: bool
+    ) -> dict[str, str | None]:
+        """Return which device is meant by each id of a file. Raises ``Conflict``, ``NotFound``."""
+        return await self._runtime.importer.match(organization_id, wanted, create=create)
+
+    async def import_rows(
+        self, *, organization_id: str, rows: Sequence[Mapping[str, Any]], dry_run: bool
+    ) -> dict[str, Any]:
+        """Take rows of a file in. Raises ``Busy``, ``TooManyRequests``, ``NotFound``."""
+        return await self._runtime.importer.take(organization_id, rows, dry_run=dry_run)
 
     async def issue_certificate(self, *, device_id: str, days: int) -> dict[str, Any]:
         """Issue a client certificate for a device. Raises ``NotFound``, ``Conflict``."""

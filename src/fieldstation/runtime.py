@@ -35,6 +35,8 @@ from fieldstation.domains.devices import service as devices
 from fieldstation.domains.devices.events import DeviceDeleted
 from fieldstation.domains.devices.heartbeats import keep_heartbeats
 from fieldstation.domains.devices.last_seen import FLUSH_INTERVAL_S, LastSeen
+from fieldstation.domains.exports.importing import Importer
+from fieldstation.domains.exports.jobs import open_exports
 from fieldstation.domains.identity.events import CredentialRevoked
 from fieldstation.domains.identity.jobs import (
     KEY_USES_INTERVAL_S,
@@ -142,6 +144,15 @@ class Runtime:
         self.intake_door = IntakeDoor(
             self.catalog, self.intake, self.quotas, settings.telemetry.request_readings_max
         )
+        self.exports, self.export_worker = open_exports(
+            self.database,
+            self.store,
+            self.directory.path / "exports",
+            clock=clock,
+            settings=settings.exports,
+            node_id=self.node_id,
+        )
+        self.importer = Importer(self.database, self.intake_door, quota=self.quota, clock=clock)
         self.tls = tls_context(settings.mqtt)
         self.mqtt_door = StationDoor(
             database=self.database,
@@ -187,6 +198,11 @@ class Runtime:
         self.bus.subscribe(CredentialRevoked, lambda event: self._revoke(event.subject))
         self.bus.subscribe(DeviceDeleted, lambda event: self._forget_device(event.device_id))
 
+    @property
+    def is_running(self) -> bool:
+        """Whether readings are taken in now."""
+        return self._tasks is not None
+
     def components(self) -> dict[str, Any]:
         """Return what routes find in ``app.state``."""
         return {
@@ -199,6 +215,7 @@ class Runtime:
             "named_limits": NamedLimits(self.rate_counters, self.settings.limits),
             "store": self.store,
             "intake_door": self.intake_door,
+            "exports": self.exports,
             "last_values": self.last_values,
             "last_seen": self.last_seen,
             "hub": self.hub,
@@ -294,6 +311,7 @@ class Runtime:
             ("key-uses", partial(repeat, self._note_key_uses, interval_s=KEY_USES_INTERVAL_S)),
             ("loop-lag", partial(watch_loop, self.state)),
             ("quotas", partial(repeat, self.quotas.look, interval_s=QUOTA_INTERVAL_S)),
+            ("exports", self.export_worker.run_forever),
             ("rate-limits", partial(repeat, self.rate_sharing.exchange, interval_s=sync_s)),
         ]
         supervised = [(name, supervise(name, start)) for name, start in work]
@@ -307,6 +325,7 @@ class Runtime:
             PeriodicJob("audit.chain", 10, self._chain_audit),
             PeriodicJob("identity.purge_expired", 3600, purge),
             PeriodicJob("idempotency.purge", 3600, self.idempotency.purge),
+            PeriodicJob("exports.purge", 60, self.export_worker.purge),
             PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
             PeriodicJob("telemetry.seal", SEAL_INTERVAL_S, self.sealing.run),
         ]

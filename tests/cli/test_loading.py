@@ -18,6 +18,8 @@ RARELY_NEEDED = frozenset(
         "httpx2",  # only to ask other hosts
         "paho",  # only for the agent
         "asyncpg",
+        "pyarrow",
+        "xlsxwriter",
         "redis",
         "opentelemetry.sdk",
         "fieldstation.agent",

@@ -9,6 +9,7 @@ from fieldstation.web.aliases import ALIASES
 from tests.clients import PASSWORD, StationClient, expect
 
 LITERAL = {
+    "/api/data/export": "/api/v1/data/export",
     "/health": "/api/v1/health",
     "/token": "/api/v1/auth/token",
     "/v1/auth/login": "/api/v1/auth/login",

@@ -16,7 +16,7 @@ from fieldstation.core.errors import Busy, Malformed, NotFound, StationError
 
 log = structlog.get_logger(__name__)
 
-LINE_BYTES_MAX = 64 * 1024
+LINE_BYTES_MAX = 1024 * 1024
 REQUEST_TIMEOUT_S = 600.0
 
 Operation = Callable[..., Awaitable[Any]]

@@ -12,8 +12,13 @@ from typer.main import get_group
 from fieldstation.core.errors import StationError
 from fieldstation.core.settings import SettingsError
 
-COMMANDS = ("serve", "demo", "agent", "migrate", "doctor", "bench", "user", "backup", "cert")
+COMMANDS = (
+    *("serve", "demo", "agent", "migrate", "doctor", "bench"),
+    *("user", "backup", "cert", "import"),
+)
 """As the help shows them. Each is a module with a function of that name, or with an ``app``."""
+NAMED_OTHERWISE = {"import": "import_files"}
+"""Commands whose names a module cannot have."""
 
 
 class Commands(Mapping[str, Any]):
@@ -22,13 +27,14 @@ class Commands(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in COMMANDS:
             raise KeyError(name)
-        module = import_module(f"{__name__}.{name}")
+        python_name = NAMED_OTHERWISE.get(name, name)
+        module = import_module(f"{__name__}.{python_name}")
         alone = typer.Typer()
         if hasattr(module, "app"):
             alone.add_typer(module.app, name=name)
         else:
             context = getattr(module, "CONTEXT", None)
-            alone.command(name, context_settings=context)(getattr(module, name))
+            alone.command(name, context_settings=context)(getattr(module, python_name))
         return get_group(alone).commands[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -163,6 +163,16 @@ class TelemetrySettings(Section):
     last_values_flush_interval_s: float = setting(5.0, "LAST_VALUES_FLUSH_INTERVAL_S", gt=0, le=60)
 
 
+class ExportSettings(Section):
+    stream_readings_max: int = setting(1_000_000, "EXPORT_STREAM_READINGS_MAX", ge=0)
+    streams_max: int = setting(4, "EXPORT_STREAMS_MAX", ge=1, le=100)
+    stall_timeout_s: float = setting(60.0, "EXPORT_STALL_TIMEOUT_S", gt=0, le=3600)
+    organization_exports_max: int = setting(20, "EXPORTS_PER_ORGANIZATION_MAX", ge=1, le=1000)
+    organization_bytes_max: int = setting(
+        4 * 1024**3, "EXPORT_BYTES_PER_ORGANIZATION_MAX", ge=1024**2
+    )
+
+
 class MqttSettings(Section):
     enabled: bool = setting(True, "ENABLE_MQTT")
     host: str = setting("127.0.0.1", "MQTT_LISTEN_HOST")
@@ -211,6 +221,7 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     auth: AuthSettings = AuthSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    exports: ExportSettings = ExportSettings()
     mqtt: MqttSettings = MqttSettings()
     live: LiveSettings = LiveSettings()
     redis: RedisSettings = RedisSettings()

@@ -12,6 +12,7 @@ REVISIONS = (
     "20261126_mqtt_nodes",
     "20261126_certificate_authority",
     "20261130_sealed_chunks",
+    "20261130_exports",
 )
 """Oldest first; each is a file in ``versions``."""
 

@@ -4,6 +4,7 @@ The front door rewrites an alias before anything looks at the path, so both shar
 """
 
 ALIASES: dict[str, str] = {
+    "/api/data/export": "/api/v1/data/export",
     "/health": "/api/v1/health",
     "/token": "/api/v1/auth/token",
     "/v1/auth/login": "/api/v1/auth/login",

@@ -20,7 +20,16 @@ Who = Literal[
     "device",  # the device itself
     "superuser",
 ]
-Spent = Literal["", "device_id", "key_id", "own_key_id", "user_id", "organization_id", "session"]
+Spent = Literal[
+    "",
+    "device_id",
+    "export_id",
+    "key_id",
+    "own_key_id",
+    "user_id",
+    "organization_id",
+    "session",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,7 @@ CHANGED = {"current_password": PASSWORD, "new_password": "seven-quiet-anvils-dri
 API = "/api/v1"
 DEVICE, KEYS = "/api/v1/devices/{device_id}", "/api/v1/auth/api-keys"
 USER, ORGANIZATION = "/api/v1/users/{user_id}", "/api/v1/organizations/{organization_id}"
+EXPORTS = "/api/v1/data/exports"
 MEMBER = ORGANIZATION + "/members/{user_id}"
 READ_DEVICES, READ_TELEMETRY = "devices:read", "telemetry:read"
 
@@ -138,6 +148,12 @@ ROUTES: Mapping[str, Rule] = {
     f"GET {API}/readings": Rule("viewer", READ_TELEMETRY, devices=True),
     f"GET {API}/readings/latest": Rule("viewer", READ_TELEMETRY, devices=True),
     f"GET {API}/readings/stats": Rule("viewer", READ_TELEMETRY, devices=True),
+
+    f"POST {API}/data/export": Rule("operator", "data:export", body=fixed(format="csv")),
+    f"GET {EXPORTS}": Rule("operator", "data:export"),
+    f"GET {EXPORTS}/{{export_id}}": Rule("operator", "data:export"),
+    f"GET {EXPORTS}/{{export_id}}/download": Rule("operator", "data:export"),
+    f"DELETE {EXPORTS}/{{export_id}}": Rule("operator", "data:export", spends="export_id"),
 }
 # fmt: on
 

@@ -159,8 +159,9 @@ def foreign_and_missing(
 def test_a_foreign_id_is_a_missing_id(world: World, route: str) -> None:
     rule = ROUTES[route]
     names = [name for name in world.ours.ids if f"{{{name}}}" in route]
+    asking = askers(world, rule)  # which makes keys that were not asked for before
     before = {caller.name: snapshot(world, caller) for caller in owners(world)}
-    for caller in askers(world, rule):
+    for caller in asking:
         own, foreign = world.ours.ids, world.theirs.ids
         if not caller.ours:
             own, foreign = foreign, own

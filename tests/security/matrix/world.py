@@ -13,6 +13,7 @@ from fieldstation.web.docs.assets import version
 from tests.cli.commands import run_command
 from tests.clients import PASSWORD, StationClient, TestDevice, expect
 from tests.station_process import StationProcess
+from tests.wait_until import wait_until_blocking
 
 MASKED = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -113,6 +114,8 @@ class World:
         owner, ids = self.ours.owner.http, dict(self.ours.ids)
         if spent == "device_id":
             ids["device_id"] = self.ours.owner.register_device().id
+        elif spent == "export_id":
+            ids["export_id"] = finished_export(self.ours.owner)
         elif spent == "key_id":
             path = f"/api/v1/devices/{ids['device_id']}/keys"
             ids["key_id"] = expect(owner.post(path, json={}), 201)["id"]
@@ -147,6 +150,15 @@ def session(owner: StationClient, role: str) -> Caller:
     return Caller(role, "session", token, role=role)
 
 
+def finished_export(owner: StationClient) -> str:
+    """Export what there is in the background and wait for it."""
+    path = "/api/v1/data/export?wait=false"
+    made = expect(owner.http.post(path, json={"format": "csv"}), 202)
+    found = f"/api/v1/data/exports/{made['id']}"
+    wait_until_blocking(lambda: owner.get(found)["status"] == "finished")
+    return made["id"]
+
+
 def settle(owner: StationClient) -> Tenant:
     """Fill an organization."""
     device, sibling = owner.register_device(name="ours"), owner.register_device(name="sibling")
@@ -157,6 +169,7 @@ def settle(owner: StationClient) -> Tenant:
     own_key = expect(owner.http.post("/api/v1/auth/api-keys", json=form), 201)
     ids = {
         "device_id": device.id,
+        "export_id": finished_export(owner),
         "key_id": key["id"],
         "own_key_id": own_key["id"],
         "user_id": spare_id,

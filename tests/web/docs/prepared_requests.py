@@ -9,6 +9,7 @@ import httpx2
 import msgspec
 
 from tests.clients import PASSWORD, StationClient, expect
+from tests.security.matrix.world import finished_export
 
 ENCODE: dict[str, Callable[[Any], bytes]] = {
     "application/json": msgspec.json.encode,
@@ -109,6 +110,11 @@ def in_another_role(client: StationClient, body: Any) -> Sent:
     return f"{me['organizations'][0]['organization_id']}/{user_id}", body, headers
 
 
+def exporting(client: StationClient, body: Any) -> Sent:
+    client.send(client.register_device(), {"sensor_type": "t", "value": 1})
+    return "", body, {}
+
+
 PREPARE: dict[str, Callable[[StationClient, Any], Sent]] = {
     "POST /api/v1/auth/login": logging_in,
     "POST /api/v1/auth/token": logging_in,
@@ -118,6 +124,7 @@ PREPARE: dict[str, Callable[[StationClient, Any], Sent]] = {
     "PATCH /api/v1/users/{user_id}": for_a_user,
     "PUT /api/v1/devices/{device_id}": by_a_user_for_a_device,
     "PATCH /api/v1/devices/{device_id}": by_a_user_for_a_device,
+    "POST /api/v1/data/export": exporting,
     "POST /api/v1/devices/{device_id}/keys": by_a_user_for_a_device,
     "POST /api/v1/devices/{device_id}/heartbeat": for_a_device,
     "POST /api/v1/devices/{device_id}/readings": for_a_device,
@@ -153,6 +160,8 @@ def bodiless(client: StationClient, method: str, path: str) -> httpx2.Request:
     elif "{key_id}" in path:
         form = {"name": "one", "scopes": ["devices:read"]}
         ids.append(expect(client.http.post("/api/v1/auth/api-keys", json=form), 201)["id"])
+    if "{export_id}" in path:
+        ids.append(finished_export(client))
     if path == "/api/v1/organizations/{organization_id}" and method == "delete":
         ids = [for_an_organization(client, None)[0]]
     if "{user_id}" in path:

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from tests.clients import PASSWORD, StationClient
+from tests.security.matrix.world import finished_export
 from tests.station_process import StationProcess, running_station
 
 HERE = Path(__file__).parent
@@ -87,6 +88,7 @@ def make_objects(owner: StationClient) -> dict[str, list[str]]:
         "device_key": [devices[0].api_key],
         "device": [devices[0].id],
         "devices": [device.id for device in devices[1:]],
+        "exports": [finished_export(owner) for _ in range(OBJECTS)],
         "keys": [owner.http.post("/api/v1/auth/api-keys", json=k).json()["id"] for k in keys],
         "users": [owner.http.post("/api/v1/users", json=user).json()["id"] for user in users],
         "organizations": [me["organizations"][0]["organization_id"]],

@@ -30,7 +30,7 @@ from fieldstation.core.errors import (
 )
 from fieldstation.core.ids import new_id
 from fieldstation.db.database import Database
-from fieldstation.domains.devices import service as devices
+from fieldstation.domains.devices import adoption
 from fieldstation.domains.devices.heartbeats import decode_heartbeat
 from fieldstation.domains.devices.last_seen import LastSeen
 from fieldstation.domains.identity.access import Authenticator, caller_of
@@ -372,7 +372,7 @@ class StationDoor:
 
     async def _make_gateway(self, organization_id: str) -> None:
         async with self._database.transaction() as session:
-            device_id = await devices.ensure_gateway(
+            device_id = await adoption.ensure_gateway(
                 session, organization_id, now=self._clock.now()
             )
         self._gateways[organization_id] = await self._catalog.load(organization_id, device_id)

@@ -90,6 +90,12 @@ async def find_by_name(
     )
 
 
+async def ids_by_name(session: AsyncSession, scope: TenantScope, name: str) -> Sequence[str]:
+    """Return the ids of at most two devices of that name."""
+    named = select(Device.id).where(visible(scope), Device.name == name)
+    return (await session.scalars(named.limit(2))).all()
+
+
 async def list_devices(
     session: AsyncSession,
     scope: TenantScope,

@@ -23,7 +23,6 @@ from fieldstation.domains.devices.schemas import (
     DeviceRead,
     DeviceRegistration,
     DeviceStatus,
-    DeviceType,
     DeviceUpdate,
     KeyCreate,
     KeyIssued,
@@ -37,7 +36,6 @@ from fieldstation.web.pagination import Listed, PageRequest, cut_page
 from fieldstation.web.sorting import parse_sort
 
 PURGE_TOPIC = "telemetry.delete_device"
-GATEWAY_NAME = "mqtt"
 NO_DEVICE = "There is no such device."
 FIRST_KEY_NAME = "first key"
 CERTIFICATE_KEY_NAME = "certificate"
@@ -83,12 +81,21 @@ async def count_devices(session: Session, organization_id: str) -> int:
 
 
 def add_device(
-    session: Session, organization_id: str, form: DeviceCreate, *, actor: Actor, now: datetime
+    session: Session,
+    organization_id: str,
+    form: DeviceCreate,
+    *,
+    actor: Actor,
+    now: datetime,
+    device_id: str = "",
 ) -> Device:
-    """Create a device without a key. Raises ``Invalid``."""
+    """Create a device without a key; ``device_id`` is one that it had elsewhere.
+
+    Raises ``Invalid``.
+    """
     check_properties(form.properties)
     device = Device(
-        id=new_id(),
+        id=device_id or new_id(),
         organization_id=organization_id,
         created_at=now,
         updated_at=now,
@@ -104,22 +111,6 @@ def add_device(
     record(session, change, actor=actor, organization_id=organization_id, now=now)
     announce(session, DeviceRegistered(organization_id=organization_id, device_id=device.id))
     return device
-
-
-async def ensure_gateway(session: Session, organization_id: str, *, now: datetime) -> str:
-    """Return the id of the organization's gateway device ``mqtt``, made on first use."""
-    scope = TenantScope(organization_id)
-    found = await queries.find_by_name(
-        session, scope, name=GATEWAY_NAME, device_type=DeviceType.GATEWAY
-    )
-    if found is None:
-        form = DeviceCreate(
-            name=GATEWAY_NAME,
-            device_type=DeviceType.GATEWAY,
-            description="What MQTT clients publish on shared topics with a user's key.",
-        )
-        found = add_device(session, organization_id, form, actor=STATION, now=now)
-    return found.id
 
 
 async def list_devices(

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 
+from fieldstation.core.errors import NotFound
 from fieldstation.core.ids import new_id
 from fieldstation.db.database import Session
 from fieldstation.domains.audit.schemas import STATION, Actor, Change
@@ -81,6 +82,15 @@ async def ensure_first_organization(
     row = await people.first_organization(session)
     if row is None:
         row = await add_organization(session, name=name, owner_id=None, actor=STATION, now=now)
+    return OrganizationRead.model_validate(row)
+
+
+async def find_organization(session: Session, named: str) -> OrganizationRead:
+    """Return the organization with an id or slug, for the operator. Raises ``NotFound``."""
+    row = await people.organization_by_slug(session, named)
+    row = row or await people.organization(session, named)
+    if row is None:
+        raise NotFound(f"No organization has the id or slug {named[:63]}.")
     return OrganizationRead.model_validate(row)
 
 
