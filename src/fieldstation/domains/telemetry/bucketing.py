@@ -128,6 +128,6 @@ def values_of(bucket: Bucket, aggregates: Sequence[Aggregate]) -> dict[str, floa
         Aggregate.COUNT: bucket.count,
         Aggregate.FIRST: bucket.first,
         Aggregate.LAST: bucket.last,
-        Aggregate.STDDEV: math.sqrt(max(bucket.total_squares / bucket.count - mean * mean, 0.0)),
+        Aggregate.STDDEV: math.sqrt(bucket.deviations / bucket.count),
     }
     return {str(name): everything[name] for name in aggregates}

@@ -148,14 +148,15 @@ class PageKey(NamedTuple):
 class Bucket:
     """Aggregates over the non-text readings of one series in ``[start_us, start_us + interval)``.
 
-    ``total`` and ``total_squares`` are infinite when a value exceeds 1e300 or 1e140.
+    ``deviations`` is the sum of squared deviations from the mean; it is infinite when a value
+    exceeds 1e140, and ``total`` when one exceeds 1e300.
     """
 
     series_id: int
     start_us: int
     count: int
     total: float
-    total_squares: float
+    deviations: float
     minimum: float
     maximum: float
     first: float
@@ -248,6 +249,14 @@ class ReadingStore(ExchangeStore, Protocol):
 
     async def flush(self) -> None:
         """Move all of them, at a stop: the next start has less to read."""
+        ...
+
+    async def roll_up(self, *, before_us: int) -> bool:
+        """Do a slice of work on rollups, of the hours that end before an instant at the latest;
+        return whether there may be more.
+
+        What is asked and answered is the same before and after, percentiles of long periods apart.
+        """
         ...
 
     async def find_series(

@@ -33,10 +33,12 @@ from fieldstation.domains.telemetry.store import (
     last_values,
     pages,
     refusals,
+    rolling_up,
+    rollups,
     series,
     totals,
 )
-from fieldstation.domains.telemetry.store.dialect import Dialect
+from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
 from fieldstation.domains.telemetry.store.points import Points
 from fieldstation.domains.telemetry.store.recent import Part, Recent
 from fieldstation.domains.telemetry.store.recording import Batch
@@ -56,6 +58,7 @@ class SteppedStore(ABC):
         self._node_id = node_id
         self._clock = clock
         self.flush_limits = flushing.FlushLimits()
+        self.rollup_limits = rollups.RollupLimits()
         self._recent = Recent()
         self._recent_since_us = clock.now_us()
         self._flushing = asyncio.Lock()
@@ -186,7 +189,13 @@ class SteppedStore(ABC):
     ) -> list[SeriesStats]:
         return await self._read_readings(
             lambda parts: aggregates.stats(
-                self._dialect, parts, series, start_us=start_us, end_us=end_us, anomaly=anomaly
+                self._dialect,
+                parts,
+                series,
+                start_us=start_us,
+                end_us=end_us,
+                anomaly=anomaly,
+                exact_readings_max=self.rollup_limits.exact_readings_max,
             )
         )
 
@@ -297,7 +306,7 @@ class SteppedStore(ABC):
         await self._write(flushing.begin(through_id))
         size = self.flush_limits.chunks_per_slice
         for at in range(0, len(rows), size):
-            await self._write(flushing.write_chunks(rows[at : at + size]))
+            await self._write(flushing.write_chunks(self._dialect, rows[at : at + size]))
         size = self.flush_limits.details_per_slice
         for at in range(0, len(details), size):
             await self._write(flushing.write_details(details[at : at + size]))
@@ -314,6 +323,32 @@ class SteppedStore(ABC):
             rest = flushing.entries_between(self._dialect, progress.flushed, progress.flushing)
             await self._flush_through(progress.flushing, await self._read(rest))
         return progress.flushing
+
+    async def roll_up(self, *, before_us: int) -> bool:
+        # Without the lock first: there is rarely anything to do.
+        if not await self._read(rollups.is_due(self._dialect, before_us // US_PER_HOUR)):
+            return False
+        async with self._flushing_alone():
+            marks = await self._read(
+                rollups.marks_due(self._dialect, limit=self.rollup_limits.marks_per_slice)
+            )
+            if marks:
+                rows = await self._read_readings(
+                    lambda _: rolling_up.recomputed(self._dialect, marks)
+                )
+                await self._write(rollups.replace(self._dialect, rows, through=marks[-1]))
+            else:
+                await self._move_watermark(before_us // US_PER_HOUR)
+        return True
+
+    async def _move_watermark(self, before: int) -> None:
+        to, marks = await self._read_readings(
+            lambda _: rollups.next_watermark(self._dialect, before=before)
+        )
+        size = self.rollup_limits.marks_per_transaction
+        for at in range(0, len(marks), size):
+            await self._write(rollups.write_marks(marks[at : at + size]))
+        await self._write(rollups.move_watermark(to))
 
     async def delete_device(self, organization_id: str, device_id: str) -> None:
         """Delete in slices of a hundred hours of a series.
