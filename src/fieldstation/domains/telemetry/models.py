@@ -93,8 +93,8 @@ rollup = Table(
     PrimaryKeyConstraint("series_id", "hours", "number"),
 )
 
-# Hours before the watermark (``tally``) whose rollups are not those of their chunks, and last hours
-# of days that have none yet.
+# Hours whose rollups are not those of their chunks, and last hours of days that have none yet.
+# Hours before the watermark (``tally``) that are not here have rollups where they have readings.
 rollup_stale = Table(
     "rollup_stale",
     telemetry_metadata,

@@ -30,6 +30,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("series_id", "hour", name=op.f("pk_rollup_stale")),
         sqlite_with_rowid=False,
     )
+    op.execute("INSERT INTO rollup_stale (series_id, hour) SELECT series_id, hour FROM series_hour")
 
 
 def downgrade() -> None:

@@ -27,6 +27,7 @@ from fieldstation.domains.telemetry.store.partials import (
 from fieldstation.domains.telemetry.store.points import Floats, runs
 from fieldstation.domains.telemetry.store.recent import Part
 from fieldstation.domains.telemetry.store.rollup_blocks import DAY, HOUR
+from fieldstation.domains.telemetry.store.rollups import SeriesHour
 from fieldstation.domains.telemetry.store.sketches import Sketch, added, percentile_of, sketched
 from fieldstation.domains.telemetry.store.steps import Steps
 from fieldstation.domains.telemetry.store.walks import SERIES_PER_WALK, Walk
@@ -84,8 +85,8 @@ def stats(
 
     Cost: whole days with rollups are a row per series and 32 days, unless a series has no more
     than ``exact_readings_max`` in them: those, and all other chunks of the period, are read and
-    their values ranked. So percentiles are exact for short periods, within 1 % of the value for others. Holds
-    about a million readings at a time, and the values of 100 series.
+    their values ranked. So percentiles are exact for short periods, within 1 % of the value for
+    others. Holds about a million readings at a time, and the values of 100 series.
     """
     start_us, end_us = bounded(start_us, end_us)
     found: list[SeriesStats] = []
@@ -97,7 +98,7 @@ def stats(
         pieces = [coverage.lines]
         ranks: defaultdict[int, Ranks] = defaultdict(Ranks)
         for series_id, start in zip(*_days(coverage.lines), strict=True):
-            ranks[series_id].days.append(coverage.sketches[series_id, start])
+            ranks[series_id].days.append(coverage.sketches[SeriesHour(series_id, start)])
         for region in coverage.regions:
             walk = walk_of(region, anomaly)
             while (block := (yield from walk.next_block(dialect, parts))) is not None:

@@ -98,7 +98,7 @@ def end(dialect: Dialect, through_id: int, *, dropped: int) -> Steps[None]:
         yield insert_rows(tally, ("name", "amount"), [(FLUSHED, through_id)], on_conflict=SET)
 
 
-def write_chunks(dialect: Dialect, rows: Sequence[Row]) -> Steps[None]:
+def write_chunks(rows: Sequence[Row]) -> Steps[None]:
     """Insert one slice of chunks; all of them are new or exactly what stands already.
 
     Rollups of their hours are stale from the same commit on.
@@ -106,7 +106,7 @@ def write_chunks(dialect: Dialect, rows: Sequence[Row]) -> Steps[None]:
     hours = sorted({(row[1], row[0]) for row in rows})
     yield insert_rows(series_hour, ("series_id", "hour"), hours, on_conflict=KEEP_FIRST)
     yield insert_rows(chunk, chunks.CHUNK_NAMES, rows, on_conflict=KEEP_FIRST)
-    yield from rollups.mark_stale(dialect, hours)
+    yield from rollups.write_marks(hours)
 
 
 def write_details(rows: Sequence[Row]) -> Steps[None]:

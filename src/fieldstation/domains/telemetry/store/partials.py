@@ -6,6 +6,7 @@ They add up: those of shorter spans make those of a longer one without the readi
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from math import inf
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,9 @@ INTEGERS = NAMES[: NAMES.index("total")]
 
 
 def nothing() -> Partials:
-    return Partials(*(np.empty(0, np.int64 if name in INTEGERS else np.float64) for name in NAMES))
+    integers, floats = np.empty(0, np.int64), np.empty(0, np.float64)
+    columns = [integers if name in INTEGERS else floats for name in NAMES]
+    return Partials(*cast("list[Any]", columns))
 
 
 def joined_partials(pieces: Iterable[Partials]) -> Partials:

@@ -42,23 +42,22 @@ class Fresh:
     """What was computed anew: the lines of each width, the spans that they replace as
     ``(series_id, first hour, hour behind the last)``, and a sketch per series and day."""
 
-    lines: dict[int, list[Partials]] = field(default_factory=lambda: {HOUR: [], DAY: []})
-    replaced: dict[int, list[tuple[int, int, int]]] = field(
-        default_factory=lambda: {HOUR: [], DAY: []}
+    lines: defaultdict[int, list[Partials]] = field(default_factory=lambda: defaultdict(list))
+    replaced: defaultdict[int, list[tuple[int, int, int]]] = field(
+        default_factory=lambda: defaultdict(list)
     )
     sketches: dict[SeriesHour, Sketch] = field(default_factory=dict)
     """Keyed by the day in place of an hour."""
 
 
-def recomputed(dialect: Dialect, marks: Sequence[SeriesHour]) -> Steps[list[Row]]:
+def recomputed(dialect: Dialect, marks: Sequence[SeriesHour], before: int) -> Steps[list[Row]]:
     """Return the rows of ``rollups.ROLLUP_NAMES`` that bring the marked hours up to date.
 
-    Days that lie before the watermark as a whole are computed as a whole, with their day's line and
-    sketch; of others only the stretch from the first to the last marked hour.
+    Days that lie as a whole before the watermark ``before`` are computed as a whole, with their
+    day's line and sketch; of others only the stretch from the first to the last marked hour.
 
     Cost: reads those hours' chunks of the marked series, half a million readings at a time.
     """
-    before = yield from rollups.watermark(dialect)
     by_day: defaultdict[int, list[SeriesHour]] = defaultdict(list)
     for mark in marks:
         by_day[mark.hour // DAY].append(mark)
@@ -89,7 +88,7 @@ def _hours(
     fresh: Fresh,
     begun: "defaultdict[int, list[Sketch]] | None" = None,
 ) -> Steps[Partials]:
-    """Add the lines of the hours ``[first, behind)``, and return them; sketch their values where wanted."""
+    """Add the lines of the hours ``[first, behind)``; sketch their values where wanted."""
     first, behind = hours
     walk = Walk(ids, first * US_PER_HOUR, behind * US_PER_HOUR, anomaly=None)
     found: list[Partials] = []

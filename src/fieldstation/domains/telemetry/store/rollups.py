@@ -1,9 +1,9 @@
 """Which rollups stand in the database and which of them hold.
 
-Rollups hold for the hours before the watermark that are not marked as stale, as far as chunks go: a
-flush marks in the transaction that writes chunks, and the watermark moves only over hours that were
-marked. Marks and rollups are read by one statement, so they are of one snapshot. Whoever moves the
-watermark or takes marks away keeps flushes out meanwhile.
+Rollups hold for the hours before the watermark that are not marked, as far as chunks go: a flush
+marks every hour in the transaction that writes its chunks, and a mark goes in the transaction that
+writes the rollups computed since, while flushes are kept out. Marks and rollups are read by one
+statement, so they are of one snapshot.
 """
 
 from collections.abc import Sequence
@@ -36,11 +36,10 @@ MARK = -1
 
 @dataclass(frozen=True, slots=True)
 class RollupLimits:
-    """How much one slice of work computes, how many marks one transaction writes, and how many
-    readings of a series in whole days are read for the sake of exact percentiles."""
+    """How many hours of a series one slice of work computes, and how many readings of a series in
+    whole days are read for the sake of exact percentiles."""
 
     marks_per_slice: int = 200
-    marks_per_transaction: int = 5_000
     exact_readings_max: int = 20_000
 
 
@@ -73,64 +72,54 @@ def watermark(dialect: Dialect) -> Steps[int]:
     return int(rows[0][0]) if rows else 0
 
 
-def mark_stale(dialect: Dialect, hours: Sequence[tuple[int, int]]) -> Steps[None]:
-    """Say that chunks of these ``(series_id, hour)`` are written in this transaction."""
-    before = yield from watermark(dialect)
-    marks = [mark for mark in hours if mark[1] < before]
-    if marks:
-        yield insert_rows(rollup_stale, ("series_id", "hour"), marks, on_conflict=KEEP_FIRST)
+def write_marks(hours: Sequence[tuple[int, int]]) -> Steps[None]:
+    """Say that rollups of these ``(series_id, hour)`` are not those of their chunks."""
+    yield insert_rows(rollup_stale, ("series_id", "hour"), hours, on_conflict=KEEP_FIRST)
 
 
 def is_due(dialect: Dialect, before: int) -> Steps[bool]:
-    """Tell whether anything is marked or the watermark may move: two searches."""
-    rows = yield Query("SELECT series_id FROM rollup_stale LIMIT 1")
-    return bool(rows) or (yield from watermark(dialect)) < before
+    """Tell whether an hour before the watermark is marked, or the watermark may move.
+
+    Cost: looks at the marks of the newest hours, at most three or so a series.
+    """
+    now = yield from watermark(dialect)
+    rows = yield Query(
+        dialect.finish("SELECT series_id FROM rollup_stale WHERE hour < $1 LIMIT 1"), (now,)
+    )
+    return bool(rows) or now < before
 
 
-def marks_due(dialect: Dialect, *, limit: int) -> Steps[list[SeriesHour]]:
-    """Return the first marks by series and hour: a slice of work."""
+def marks_due(dialect: Dialect, before: int, *, limit: int) -> Steps[list[SeriesHour]]:
+    """Return the first marks by series and hour of those before an hour: a slice of work."""
     rows = yield Query(
         dialect.finish(
-            "SELECT series_id, hour FROM rollup_stale ORDER BY series_id, hour LIMIT $1"
+            "SELECT series_id, hour FROM rollup_stale WHERE hour < $1"
+            " ORDER BY series_id, hour LIMIT $2"
         ),
-        (limit,),
+        (before, limit),
     )
     return [SeriesHour(*row) for row in rows]
 
 
-def replace(dialect: Dialect, rows: Sequence[Row], *, through: SeriesHour) -> Steps[None]:
-    """Write blocks and take away the marks up to one; nobody may have marked anything since."""
-    if rows:
-        yield insert_rows(rollup, ROLLUP_NAMES, rows, on_conflict=REPLACE)
-    yield Query(
-        dialect.finish("DELETE FROM rollup_stale WHERE (series_id, hour) <= ($1, $2)"), through
-    )
+def replace(
+    dialect: Dialect, rows: Sequence[Row], done: Sequence[SeriesHour], before: int
+) -> Steps[None]:
+    """Write blocks and take away the marks that were due, the first of those before an hour.
 
-
-def next_watermark(dialect: Dialect, *, before: int) -> Steps[tuple[int, list[SeriesHour]]]:
-    """Return how far the watermark may move in one go, at most to the end of a day that has
-    readings, and what has to be marked for that: every hour with chunks, and the last hour of a day
-    that is complete then, so that its rollup is made even if that hour has none.
-
-    Cost: a search per series, and one per series and hour that holds readings.
+    Nobody may have marked anything since they were read. The last hour of a day that is not over at
+    the watermark is marked, so that its rollup is made once it is, whatever else comes.
     """
-    now = yield from watermark(dialect)
-    rows = yield Query(_first_text(dialect), (now - now % DAY,))
-    first = rows[0][0]
-    if first is None or first >= before:
-        return max(now, before), []
-    day = max(now, first) // DAY
-    to = min(before, (day + 1) * DAY)
-    rows = yield Query(_hours_text(dialect), (day * DAY, to - 1))
-    found = [SeriesHour(*row) for row in rows]
-    marks = {mark for mark in found if mark.hour >= now}
-    if to % DAY == 0:
-        marks |= {SeriesHour(mark.series_id, to - 1) for mark in found}
-    return max(now, to), sorted(marks)
-
-
-def write_marks(marks: Sequence[SeriesHour]) -> Steps[None]:
-    yield insert_rows(rollup_stale, ("series_id", "hour"), marks, on_conflict=KEEP_FIRST)
+    yield insert_rows(rollup, ROLLUP_NAMES, rows, on_conflict=REPLACE)
+    yield Query(
+        dialect.finish(
+            "DELETE FROM rollup_stale WHERE (series_id, hour) <= ($1, $2) AND hour < $3"
+        ),
+        (*done[-1], before),
+    )
+    last_hours = {mark._replace(hour=mark.hour - mark.hour % DAY + DAY - 1) for mark in done}
+    later = sorted(mark for mark in last_hours if mark.hour >= before)
+    if later:
+        yield from write_marks(later)
 
 
 def move_watermark(to: int) -> Steps[None]:
@@ -196,18 +185,4 @@ def _blocks_text(dialect: Dialect, sketches: bool) -> str:
         f" FROM {ids} CROSS JOIN {ranges} {dialect.seek('rollup', 'r', inside)}"
         f" UNION ALL SELECT s.series_id, {MARK}, s.hour, NULL, NULL"
         f" FROM {ids} {dialect.seek('rollup_stale', 's', stale)}"
-    )
-
-
-@lru_cache(maxsize=4)
-def _first_text(dialect: Dialect) -> str:
-    inner = "SELECT MIN(h.hour) FROM series_hour AS h WHERE h.series_id = s.id AND h.hour >= $1"
-    return dialect.finish(f"SELECT MIN(({inner})) FROM series AS s")
-
-
-@lru_cache(maxsize=4)
-def _hours_text(dialect: Dialect) -> str:
-    hours = "h.series_id = s.id AND h.hour BETWEEN $1 AND $2"
-    return dialect.finish(
-        f"SELECT h.series_id, h.hour FROM series AS s {dialect.seek('series_hour', 'h', hours)}"
     )

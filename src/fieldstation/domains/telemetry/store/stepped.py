@@ -306,7 +306,7 @@ class SteppedStore(ABC):
         await self._write(flushing.begin(through_id))
         size = self.flush_limits.chunks_per_slice
         for at in range(0, len(rows), size):
-            await self._write(flushing.write_chunks(self._dialect, rows[at : at + size]))
+            await self._write(flushing.write_chunks(rows[at : at + size]))
         size = self.flush_limits.details_per_slice
         for at in range(0, len(details), size):
             await self._write(flushing.write_details(details[at : at + size]))
@@ -325,30 +325,23 @@ class SteppedStore(ABC):
         return progress.flushing
 
     async def roll_up(self, *, before_us: int) -> bool:
+        before = before_us // US_PER_HOUR
         # Without the lock first: there is rarely anything to do.
-        if not await self._read(rollups.is_due(self._dialect, before_us // US_PER_HOUR)):
+        if not await self._read(rollups.is_due(self._dialect, before)):
             return False
         async with self._flushing_alone():
-            marks = await self._read(
-                rollups.marks_due(self._dialect, limit=self.rollup_limits.marks_per_slice)
-            )
+            watermark = await self._read(rollups.watermark(self._dialect))
+            if watermark < before:
+                watermark = before
+                await self._write(rollups.move_watermark(before))
+            limit = self.rollup_limits.marks_per_slice
+            marks = await self._read(rollups.marks_due(self._dialect, watermark, limit=limit))
             if marks:
                 rows = await self._read_readings(
-                    lambda _: rolling_up.recomputed(self._dialect, marks)
+                    lambda _: rolling_up.recomputed(self._dialect, marks, watermark)
                 )
-                await self._write(rollups.replace(self._dialect, rows, through=marks[-1]))
-            else:
-                await self._move_watermark(before_us // US_PER_HOUR)
-        return True
-
-    async def _move_watermark(self, before: int) -> None:
-        to, marks = await self._read_readings(
-            lambda _: rollups.next_watermark(self._dialect, before=before)
-        )
-        size = self.rollup_limits.marks_per_transaction
-        for at in range(0, len(marks), size):
-            await self._write(rollups.write_marks(marks[at : at + size]))
-        await self._write(rollups.move_watermark(to))
+                await self._write(rollups.replace(self._dialect, rows, marks, watermark))
+            return len(marks) == limit
 
     async def delete_device(self, organization_id: str, device_id: str) -> None:
         """Delete in slices of a hundred hours of a series.
