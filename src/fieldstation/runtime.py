@@ -73,6 +73,10 @@ log = structlog.get_logger(__name__)
 
 OUTBOX_INTERVAL_S = 1.0
 FLUSH_LOOK_INTERVAL_S = 1.0
+ROLL_UP_INTERVAL_S = 5.0
+ROLL_UP_RUN_S = 5.0
+# Hours are rolled up once this has passed since their end; later readings have them computed anew.
+ROLL_UP_DELAY_US = 3_600 * 1_000_000
 SAVE_TIMEOUT_S = 3.0
 
 
@@ -305,6 +309,7 @@ class Runtime:
             PeriodicJob("identity.purge_expired", 3600, purge),
             PeriodicJob("idempotency.purge", 3600, self.idempotency.purge),
             PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
+            PeriodicJob("telemetry.roll_up", ROLL_UP_INTERVAL_S, self._roll_up),
         ]
         if self.nodes is not None:
             jobs.append(PeriodicJob("mqtt.purge_sessions", 60, self.nodes.purge))
@@ -324,6 +329,13 @@ class Runtime:
         while trimmed:
             trimmed = await self.store.trim_log(before_us=instant_to_us(before))
         await self.store.trim_refusals(keep_per_device=kept.refusals_per_device_max)
+
+    async def _roll_up(self) -> None:
+        """Bring rollups up to date for a while; the other jobs wait meanwhile."""
+        until = self.clock.monotonic() + ROLL_UP_RUN_S
+        before_us = self.clock.now_us() - ROLL_UP_DELAY_US
+        while await self.store.roll_up(before_us=before_us) and self.clock.monotonic() < until:
+            pass
 
     async def _purge_device(self, payload: dict[str, Any]) -> None:
         organization_id, device_id = payload["organization_id"], payload["device_id"]

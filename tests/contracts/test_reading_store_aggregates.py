@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fieldstation.domains.telemetry.ports import Bucket, SeriesStats
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats
 from tests.contracts.reading_databases import ReadingStoreUnderTest
 from tests.contracts.readings import (
     DAY_US,

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fieldstation.core.errors import Busy
-from fieldstation.domains.telemetry.ports import Outcome, SeriesRow, SeriesStats
+from fieldstation.domains.telemetry.ports import Outcome, SeriesRow
 from fieldstation.domains.telemetry.store.rollups import RollupLimits
+from fieldstation.domains.telemetry.summaries import SeriesStats
 from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
 from tests.contracts.readings import DAY_US, FOREVER, HOUR_US, Given, append, make_series
 from tests.contracts.store_insides import failing_write

@@ -16,8 +16,9 @@ from fieldstation.domains.telemetry.bucketing import (
     parse_aggregates,
     parse_interval,
 )
-from fieldstation.domains.telemetry.ports import Bucket, SeriesKey, SeriesRow
+from fieldstation.domains.telemetry.ports import SeriesKey, SeriesRow
 from fieldstation.domains.telemetry.schemas import Aggregate, Fill
+from fieldstation.domains.telemetry.summaries import Bucket
 
 MINUTE_US = 60_000_000
 ROW = SeriesRow(1, SeriesKey("o", "d", "t", "s"), (), None)

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from fieldstation.domains.telemetry.exchanges import Exchange, ExchangeStore
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape
 
 US_PER_MINUTE = 60_000_000
 
@@ -144,47 +145,6 @@ class PageKey(NamedTuple):
     series_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Aggregates over the non-text readings of one series in ``[start_us, start_us + interval)``.
-
-    ``deviations`` is the sum of squared deviations from the mean; it is infinite when a value
-    exceeds 1e140, and ``total`` when one exceeds 1e300.
-    """
-
-    series_id: int
-    start_us: int
-    count: int
-    total: float
-    deviations: float
-    minimum: float
-    maximum: float
-    first: float
-    last: float
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesStats:
-    """Statistics over the non-text readings of one series in a period.
-
-    The deviation is the population's. ``start_us`` and ``end_us`` are the instants of its first and
-    last reading in the period. ``mean`` and ``stddev`` are infinite when a value exceeds 1e140.
-    """
-
-    series_id: int
-    count: int
-    minimum: float
-    maximum: float
-    mean: float
-    stddev: float
-    first: float
-    last: float
-    p50: float
-    p95: float
-    start_us: int
-    end_us: int
-
-
 class LastValue(NamedTuple):
     """The newest reading of a series."""
 
@@ -316,6 +276,20 @@ class ReadingStore(ExchangeStore, Protocol):
 
         Percentiles are exact or within 1 %.
         """
+        ...
+
+    async def shapes(
+        self,
+        series: Sequence[SeriesRow],
+        *,
+        start_us: int,
+        end_us: int,
+        points_max: int,
+        anomaly: bool | None = None,
+    ) -> list[Shape]:
+        """Choose at most ``points_max`` (at least 4) readings of each series that has numbers in
+        the period, such that a line through them looks like one through all; the smallest and the
+        largest are among them."""
         ...
 
     def stream(

@@ -12,7 +12,7 @@ from math import inf, sqrt
 
 import numpy as np
 
-from fieldstation.domains.telemetry.ports import Bucket, SeriesRow, SeriesStats
+from fieldstation.domains.telemetry.ports import SeriesRow
 from fieldstation.domains.telemetry.store.coverage import Coverage, Region, covered
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
 from fieldstation.domains.telemetry.store.gathering import END_US_MAX, bounded
@@ -31,6 +31,7 @@ from fieldstation.domains.telemetry.store.rollups import SeriesHour
 from fieldstation.domains.telemetry.store.sketches import Sketch, added, percentile_of, sketched
 from fieldstation.domains.telemetry.store.steps import Steps
 from fieldstation.domains.telemetry.store.walks import SERIES_PER_WALK, Walk
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats
 
 # Of a series with more readings every second, every fourth … is ranked: a rank is then off by less
 # than one in a million.

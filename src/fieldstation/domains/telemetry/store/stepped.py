@@ -11,7 +11,6 @@ from fieldstation.core.clock import Clock
 from fieldstation.domains.telemetry.exchanges import Exchange
 from fieldstation.domains.telemetry.ports import (
     Appended,
-    Bucket,
     Columns,
     LastValue,
     LoggedBatch,
@@ -20,7 +19,6 @@ from fieldstation.domains.telemetry.ports import (
     Refusal,
     SeriesKey,
     SeriesRow,
-    SeriesStats,
     StoreTotals,
     Variant,
 )
@@ -36,6 +34,7 @@ from fieldstation.domains.telemetry.store import (
     rolling_up,
     rollups,
     series,
+    shapes,
     totals,
 )
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
@@ -43,6 +42,7 @@ from fieldstation.domains.telemetry.store.points import Points
 from fieldstation.domains.telemetry.store.recent import Part, Recent
 from fieldstation.domains.telemetry.store.recording import Batch
 from fieldstation.domains.telemetry.store.steps import Steps
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape
 
 Result = TypeVar("Result")
 
@@ -196,6 +196,27 @@ class SteppedStore(ABC):
                 end_us=end_us,
                 anomaly=anomaly,
                 exact_readings_max=self.rollup_limits.exact_readings_max,
+            )
+        )
+
+    async def shapes(
+        self,
+        series: Sequence[SeriesRow],
+        *,
+        start_us: int,
+        end_us: int,
+        points_max: int,
+        anomaly: bool | None = None,
+    ) -> list[Shape]:
+        return await self._read_readings(
+            lambda parts: shapes.shapes(
+                self._dialect,
+                parts,
+                series,
+                start_us=start_us,
+                end_us=end_us,
+                points_max=points_max,
+                anomaly=anomaly,
             )
         )
 
