@@ -1,6 +1,7 @@
 """Readings over HTTP: taking them in, and asking for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from fastapi import Depends, Request, Response
 
@@ -40,6 +41,7 @@ from fieldstation.web.bodies import JSON, JSON_TYPES, content_type, decode_body,
 from fieldstation.web.dependencies import ReadDb
 from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.hot_route import HotRoute
+from fieldstation.web.leaving import unless_left
 from fieldstation.web.pagination import Listed, Page
 from fieldstation.web.routing import API, station_router
 
@@ -96,6 +98,10 @@ def decoder_for(request: Request) -> Callable[[bytes], Decoded]:
     raise unsupported(given, f"Content-Type: {JSON}, application/cbor or application/msgpack")
 
 
+async def encoded(content: Coroutine[Any, Any, Any]) -> Response:
+    return Response(encode(await content), media_type=JSON)
+
+
 @router.get(
     "/devices/{device_id}/readings",
     response_model=ReadingList | BucketList | PointList,
@@ -103,6 +109,7 @@ def decoder_for(request: Request) -> Callable[[bytes], Decoded]:
 )
 async def read_device_readings(
     *,
+    request: Request,
     device_id: str,
     caller: Reader,
     db: ReadDb,
@@ -125,10 +132,10 @@ async def read_device_readings(
     largest of the period are always there, and `cursor`, `limit` and `order` do not apply.
     """
     await devices.require_device(db, caller.scope, device_id)
-    content = await service.list_or_bucket(
+    content = service.list_or_bucket(
         store, caller.scope, wanted, paging, bucketing, points_max=max_points
     )
-    return Response(encode(content), media_type=JSON)
+    return await unless_left(request, encoded(content))
 
 
 @router.get(
@@ -151,7 +158,13 @@ async def read_latest(
     summary="Read a device's statistics",
 )
 async def read_stats(
-    device_id: str, caller: Reader, db: ReadDb, store: Store, wanted: DeviceFilter
+    *,
+    request: Request,
+    device_id: str,
+    caller: Reader,
+    db: ReadDb,
+    store: Store,
+    wanted: DeviceFilter,
 ) -> Response:
     """Return statistics of every series of a device over a period (without a start: all of it).
 
@@ -159,8 +172,8 @@ async def read_stats(
     its percentiles are then within 1 % of the value. Everything else is read in full and exact.
     """
     await devices.require_device(db, caller.scope, device_id)
-    items = await service.list_stats(store, caller.scope, wanted)
-    return Response(encode({"items": items}), media_type=JSON)
+    content = service.list_stats(store, caller.scope, wanted)
+    return await unless_left(request, encoded(content))
 
 
 @router.get(
@@ -170,6 +183,7 @@ async def read_stats(
 )
 async def read_readings(
     *,
+    request: Request,
     caller: Reader,
     store: Store,
     wanted: QueryFilter,
@@ -185,10 +199,10 @@ async def read_readings(
     **Cost.** As for one device, for every series that is asked for: at most 100,000 buckets or
     points in all.
     """
-    content = await service.list_or_bucket(
+    content = service.list_or_bucket(
         store, caller.scope, wanted, paging, bucketing, points_max=max_points
     )
-    return Response(encode(content), media_type=JSON)
+    return await unless_left(request, encoded(content))
 
 
 @router.get(
@@ -201,13 +215,15 @@ async def read_latest_across(caller: Reader, last_values: Latest, wanted: Latest
 
 
 @router.get("/readings/stats", response_model=StatsList, summary="Read statistics across devices")
-async def read_stats_across(caller: Reader, store: Store, wanted: QueryFilter) -> Response:
+async def read_stats_across(
+    request: Request, caller: Reader, store: Store, wanted: QueryFilter
+) -> Response:
     """Return statistics of every series across devices over a period.
 
     **Cost.** As for one device, for every series that is asked for.
     """
-    items = await service.list_stats(store, caller.scope, wanted)
-    return Response(encode({"items": items}), media_type=JSON)
+    content = service.list_stats(store, caller.scope, wanted)
+    return await unless_left(request, encoded(content))
 
 
 @router.get("/devices/{device_id}/refusals", summary="List refused messages")

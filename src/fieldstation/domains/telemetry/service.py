@@ -297,7 +297,7 @@ async def list_points(
 
 async def list_stats(
     store: ReadingStore, scope: TenantScope, wanted: ReadingFilter
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     """Return statistics per series."""
     series = await find_series(store, scope, wanted)
     rows = {row.id: row for row in series}
@@ -307,7 +307,7 @@ async def list_stats(
         end_us=FAR_FUTURE_US if wanted.end_us is None else wanted.end_us,
         anomaly=wanted.anomaly,
     )
-    return [
+    items = [
         {
             "device_id": rows[stat.series_id].key.device_id,
             "sensor_type": rows[stat.series_id].key.sensor_type,
@@ -326,6 +326,7 @@ async def list_stats(
         }
         for stat in stats
     ]
+    return {"items": items}
 
 
 def list_latest(
