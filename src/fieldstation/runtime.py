@@ -74,7 +74,7 @@ log = structlog.get_logger(__name__)
 OUTBOX_INTERVAL_S = 1.0
 FLUSH_LOOK_INTERVAL_S = 1.0
 ROLL_UP_INTERVAL_S = 5.0
-ROLL_UP_RUN_S = 5.0
+ROLL_UP_RUN_S = 2.0
 # Hours are rolled up once this has passed since their end; later readings have them computed anew.
 ROLL_UP_DELAY_US = 3_600 * 1_000_000
 SAVE_TIMEOUT_S = 3.0
