@@ -62,7 +62,12 @@ from fieldstation.domains.telemetry.catalog import Catalog
 from fieldstation.domains.telemetry.follower import Follower
 from fieldstation.domains.telemetry.groups import Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
-from fieldstation.domains.telemetry.jobs import SEAL_INTERVAL_S, Sealing
+from fieldstation.domains.telemetry.jobs import (
+    ROLL_UP_INTERVAL_S,
+    SEAL_INTERVAL_S,
+    Sealing,
+    roll_up_due,
+)
 from fieldstation.domains.telemetry.last_values import LastValues
 from fieldstation.domains.telemetry.quotas import QUOTA_INTERVAL_S, ReadingQuotas
 from fieldstation.domains.telemetry.service import IntakeDoor
@@ -320,6 +325,7 @@ class Runtime:
         return supervised
 
     def _job_runner(self) -> JobRunner:
+        roll_up = partial(roll_up_due, self.store, self.clock)
         purge = partial(purge_expired, self.database, self.clock, self.settings.auth)
         jobs = [
             PeriodicJob("audit.chain", 10, self._chain_audit),
@@ -328,6 +334,7 @@ class Runtime:
             PeriodicJob("exports.purge", 60, self.export_worker.purge),
             PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
             PeriodicJob("telemetry.seal", SEAL_INTERVAL_S, self.sealing.run),
+            PeriodicJob("telemetry.roll_up", ROLL_UP_INTERVAL_S, roll_up),
         ]
         if self.nodes is not None:
             jobs.append(PeriodicJob("mqtt.purge_sessions", 60, self.nodes.purge))

@@ -15,6 +15,7 @@ from fieldstation.core.clock import ManualClock
 from fieldstation.domains.telemetry.models import telemetry_metadata
 from fieldstation.domains.telemetry.store.flushing import FlushLimits
 from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
+from fieldstation.domains.telemetry.store.rollups import RollupLimits
 from fieldstation.domains.telemetry.store.sealing import SealLimits
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 
@@ -32,6 +33,7 @@ class ReadingDatabase:
         self.clock = ManualClock(START)
         self.flush_limits = FlushLimits()
         self.seal_limits = SealLimits()
+        self.rollup_limits = RollupLimits()
         self._stores: list[ReadingStoreUnderTest] = []
         self._shared: dict[str, ReadingStoreUnderTest] = {}
         self._numbers = count()
@@ -59,6 +61,7 @@ class ReadingDatabase:
             )
         store.flush_limits = self.flush_limits
         store.seal_limits = self.seal_limits
+        store.rollup_limits = self.rollup_limits
         self._stores.append(store)
         return store
 

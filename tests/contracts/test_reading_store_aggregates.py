@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fieldstation.domains.telemetry.ports import Bucket, SeriesStats
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats
 from tests.contracts.reading_databases import ReadingStoreUnderTest
 from tests.contracts.readings import (
     DAY_US,
@@ -37,12 +37,17 @@ def bucket_by_hand(series_id: int, start_us: int, values: list[float]) -> Bucket
         start_us=start_us,
         count=len(values),
         total=math.fsum(values),
-        total_squares=math.fsum(value * value for value in values),
+        deviations=deviations_by_hand(values),
         minimum=min(values),
         maximum=max(values),
         first=values[0],
         last=values[-1],
     )
+
+
+def deviations_by_hand(values: list[float]) -> float:
+    mean = math.fsum(values) / len(values)
+    return math.fsum((value - mean) ** 2 for value in values)
 
 
 def stats_by_hand(rows: Sequence[Given]) -> SeriesStats:
@@ -169,5 +174,5 @@ async def test_huge_values_leave_the_others_answerable(store: ReadingStoreUnderT
     (summary,) = await store.stats([series], **FOREVER)
 
     assert (bucket.count, bucket.minimum, bucket.maximum) == (3, -largest, largest)
-    assert (bucket.total, bucket.total_squares) == (math.inf, math.inf)
+    assert (bucket.total, bucket.deviations) == (math.inf, math.inf)
     assert (summary.p50, summary.mean, summary.stddev) == (1.0, math.inf, math.inf)

@@ -206,6 +206,29 @@ async def test_every_reading_and_detail_is_there_after_the_upgrade(
         ]
 
 
+async def test_what_was_there_before_rollups_is_rolled_up(url: URL, rows: list[Given]) -> None:
+    await migrate(url, "head")
+    hours: Rows = []
+
+    def read(connection: Connection) -> None:
+        found = connection.execute(text("SELECT series_id, hour FROM rollup_stale"))
+        hours.extend(sorted(map(tuple, found)))
+
+    await on_connection(url, read)
+    assert hours == sorted({(row.series_id, row.ts_us // HOUR_US) for row in rows})
+    async with opened(url) as store:
+        series = await store.find_series("org")
+        before = await store.buckets(series, **FOREVER, interval_us=HOUR_US)
+        while await store.roll_up(before_us=NOON_US + 48 * HOUR_US):
+            pass
+        await on_connection(url, forget_chunks)
+        assert await store.buckets(series, **FOREVER, interval_us=HOUR_US) == before
+
+
+def forget_chunks(connection: Connection) -> None:
+    connection.execute(text("DELETE FROM chunk"))
+
+
 async def test_the_log_goes_on_in_order_after_the_upgrade(url: URL, rows: list[Given]) -> None:
     await migrate(url, "head")
 

@@ -13,6 +13,7 @@ REVISIONS = (
     "20261126_certificate_authority",
     "20261130_sealed_chunks",
     "20261130_exports",
+    "20261130_rollups",
 )
 """Oldest first; each is a file in ``versions``."""
 

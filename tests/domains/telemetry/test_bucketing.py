@@ -16,8 +16,9 @@ from fieldstation.domains.telemetry.bucketing import (
     parse_aggregates,
     parse_interval,
 )
-from fieldstation.domains.telemetry.ports import Bucket, SeriesKey, SeriesRow
+from fieldstation.domains.telemetry.ports import SeriesKey, SeriesRow
 from fieldstation.domains.telemetry.schemas import Aggregate, Fill
+from fieldstation.domains.telemetry.summaries import Bucket
 
 MINUTE_US = 60_000_000
 ROW = SeriesRow(1, SeriesKey("o", "d", "t", "s"), (), None)
@@ -29,7 +30,7 @@ def bucket(minute: int, values: list[float], series_id: int = 1) -> Bucket:
         start_us=minute * MINUTE_US,
         count=len(values),
         total=sum(values),
-        total_squares=sum(value * value for value in values),
+        deviations=sum((value - sum(values) / len(values)) ** 2 for value in values),
         minimum=min(values),
         maximum=max(values),
         first=values[0],

@@ -7,8 +7,9 @@ from typing import Any
 
 from fieldstation.core.clock import us_to_rfc3339
 from fieldstation.core.errors import Invalid
-from fieldstation.domains.telemetry.ports import Bucket, SeriesRow
+from fieldstation.domains.telemetry.ports import SeriesRow
 from fieldstation.domains.telemetry.schemas import Aggregate, Fill
+from fieldstation.domains.telemetry.summaries import Bucket
 
 INTERVAL = re.compile(r"([1-9][0-9]{0,5})(s|m|h|d|w)")
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -128,6 +129,6 @@ def values_of(bucket: Bucket, aggregates: Sequence[Aggregate]) -> dict[str, floa
         Aggregate.COUNT: bucket.count,
         Aggregate.FIRST: bucket.first,
         Aggregate.LAST: bucket.last,
-        Aggregate.STDDEV: math.sqrt(max(bucket.total_squares / bucket.count - mean * mean, 0.0)),
+        Aggregate.STDDEV: math.sqrt(bucket.deviations / bucket.count),
     }
     return {str(name): everything[name] for name in aggregates}

@@ -94,6 +94,29 @@ sealed = Table(
 )
 Index("ix_sealed_end", sealed.c.end_us)
 
+# Partial results per hour and day, derived from the chunks; ``store.rollup_blocks`` says what
+# ``data`` holds, ``store.sketches`` what ``sketches`` does, which only days have.
+rollup = Table(
+    "rollup",
+    telemetry_metadata,
+    Column("series_id", BigInteger, nullable=False),
+    Column("hours", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    Column("sketches", LargeBinary),
+    PrimaryKeyConstraint("series_id", "hours", "number"),
+)
+
+# Hours whose rollups are not those of their chunks, and last hours of days that have none yet.
+# Hours before the watermark (``tally``) that are not here have rollups where they have readings.
+rollup_stale = Table(
+    "rollup_stale",
+    telemetry_metadata,
+    Column("series_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
 # What only some readings have; value and flags stand in their chunk as well.
 reading_detail = Table(
     "reading_detail",

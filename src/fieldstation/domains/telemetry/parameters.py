@@ -192,6 +192,21 @@ async def bucket_request(
     return BucketRequest(interval=interval, aggregate=aggregate, fill=fill, now_us=clock.now_us())
 
 
+async def points_max(
+    max_points: Annotated[
+        int | None,
+        Query(
+            ge=service.POINTS_MIN,
+            le=service.POINTS_MAX,
+            description="Answer with at most so many readings of each series that keep the shape of"
+            " its line; not together with `interval`.",
+            examples=[1000],
+        ),
+    ] = None,
+) -> int | None:
+    return max_points
+
+
 Store = Annotated[ReadingStore, Depends(the_store)]
 Latest = Annotated[LastValues, Depends(the_last_values)]
 QueryFilter = Annotated[ReadingFilter, Depends(query_filter)]
@@ -200,3 +215,4 @@ LatestFilter = Annotated[ReadingFilter, Depends(latest_filter)]
 DeviceLatestFilter = Annotated[ReadingFilter, Depends(device_latest_filter)]
 Paging = Annotated[ReadingPage, Depends(reading_page)]
 Bucketing = Annotated[BucketRequest | None, Depends(bucket_request)]
+Points = Annotated[int | None, Depends(points_max)]

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from fieldstation.domains.telemetry.exchanges import Exchange, ExchangeStore
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape
 
 US_PER_MINUTE = 60_000_000
 
@@ -144,46 +145,6 @@ class PageKey(NamedTuple):
     series_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """Aggregates over the non-text readings of one series in ``[start_us, start_us + interval)``.
-
-    ``total`` and ``total_squares`` are infinite when a value exceeds 1e300 or 1e140.
-    """
-
-    series_id: int
-    start_us: int
-    count: int
-    total: float
-    total_squares: float
-    minimum: float
-    maximum: float
-    first: float
-    last: float
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesStats:
-    """Statistics over the non-text readings of one series in a period.
-
-    The deviation is the population's. ``start_us`` and ``end_us`` are the instants of its first and
-    last reading in the period. ``mean`` and ``stddev`` are infinite when a value exceeds 1e140.
-    """
-
-    series_id: int
-    count: int
-    minimum: float
-    maximum: float
-    mean: float
-    stddev: float
-    first: float
-    last: float
-    p50: float
-    p95: float
-    start_us: int
-    end_us: int
-
-
 class LastValue(NamedTuple):
     """The newest reading of a series."""
 
@@ -254,6 +215,14 @@ class ReadingStore(ExchangeStore, Protocol):
         """Compress some readings that lie back some hours; return how many, 0 when none do."""
         ...
 
+    async def roll_up(self, *, before_us: int) -> bool:
+        """Do a slice of work on rollups, of the hours that end before an instant at the latest;
+        return whether there may be more.
+
+        What is asked and answered is the same before and after, percentiles of long periods apart.
+        """
+        ...
+
     async def find_series(
         self,
         organization_id: str,
@@ -311,6 +280,20 @@ class ReadingStore(ExchangeStore, Protocol):
 
         Percentiles are exact or within 1 %.
         """
+        ...
+
+    async def shapes(
+        self,
+        series: Sequence[SeriesRow],
+        *,
+        start_us: int,
+        end_us: int,
+        points_max: int,
+        anomaly: bool | None = None,
+    ) -> list[Shape]:
+        """Choose at most ``points_max`` (at least 4) readings of each series that has numbers in
+        the period, such that a line through them looks like one through all; the smallest and the
+        largest are among them."""
         ...
 
     def stream(

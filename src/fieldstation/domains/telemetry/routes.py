@@ -1,6 +1,7 @@
 """Readings over HTTP: taking them in, and asking for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from fastapi import Depends, Request, Response
 
@@ -15,6 +16,7 @@ from fieldstation.domains.telemetry.parameters import (
     Latest,
     LatestFilter,
     Paging,
+    Points,
     QueryFilter,
     Store,
 )
@@ -30,6 +32,7 @@ from fieldstation.domains.telemetry.schemas import (
     BucketList,
     IntakeResult,
     LatestReadings,
+    PointList,
     ReadingList,
     RefusalRead,
     StatsList,
@@ -38,6 +41,7 @@ from fieldstation.web.bodies import JSON, JSON_TYPES, content_type, decode_body,
 from fieldstation.web.dependencies import ReadDb
 from fieldstation.web.docs.refusals import refuses
 from fieldstation.web.hot_route import HotRoute
+from fieldstation.web.leaving import unless_left
 from fieldstation.web.pagination import Listed, Page
 from fieldstation.web.routing import API, station_router
 
@@ -94,13 +98,18 @@ def decoder_for(request: Request) -> Callable[[bytes], Decoded]:
     raise unsupported(given, f"Content-Type: {JSON}, application/cbor or application/msgpack")
 
 
+async def encoded(content: Coroutine[Any, Any, Any]) -> Response:
+    return Response(encode(await content), media_type=JSON)
+
+
 @router.get(
     "/devices/{device_id}/readings",
-    response_model=ReadingList | BucketList,
+    response_model=ReadingList | BucketList | PointList,
     summary="Read a device's readings",
 )
 async def read_device_readings(
     *,
+    request: Request,
     device_id: str,
     caller: Reader,
     db: ReadDb,
@@ -108,14 +117,25 @@ async def read_device_readings(
     wanted: DeviceFilter,
     paging: Paging,
     bucketing: Bucketing,
+    max_points: Points,
 ) -> Response:
-    """Return a device's readings, newest first; with `interval`, buckets of them.
+    """Return a device's readings, newest first; with `interval`, buckets of them; with
+    `max_points`, the points that a chart needs.
 
     There is no total: counting would read the whole period; `readings/stats` does, with `count`.
+
+    **Cost.** A page reads about what it shows. Buckets of whole hours or days read summaries of the
+    period and only its edges and newest hours in full; others read every reading of it; at most
+    100,000 in all. Points are chosen by MinMaxLTTB: of a series with readings in at least as many
+    hours as points are wanted, or with more than two million readings in a quarter as many, among
+    the first, last, smallest and largest reading of each hour, else among all; the smallest and
+    largest of the period are always there, and `cursor`, `limit` and `order` do not apply.
     """
     await devices.require_device(db, caller.scope, device_id)
-    content = await service.list_or_bucket(store, caller.scope, wanted, paging, bucketing)
-    return Response(encode(content), media_type=JSON)
+    content = service.list_or_bucket(
+        store, caller.scope, wanted, paging, bucketing, points_max=max_points
+    )
+    return await unless_left(request, encoded(content))
 
 
 @router.get(
@@ -126,7 +146,7 @@ async def read_device_readings(
 async def read_latest(
     device_id: str, caller: Reader, db: ReadDb, last_values: Latest, wanted: DeviceLatestFilter
 ) -> Response:
-    """Return the newest reading of every series of a device, from memory."""
+    """Return the newest reading of every series of a device, from memory: no database access."""
     await devices.require_device(db, caller.scope, device_id)
     items = service.list_latest(last_values, caller.scope, wanted)
     return Response(encode({"items": items}), media_type=JSON)
@@ -138,28 +158,51 @@ async def read_latest(
     summary="Read a device's statistics",
 )
 async def read_stats(
-    device_id: str, caller: Reader, db: ReadDb, store: Store, wanted: DeviceFilter
+    *,
+    request: Request,
+    device_id: str,
+    caller: Reader,
+    db: ReadDb,
+    store: Store,
+    wanted: DeviceFilter,
 ) -> Response:
-    """Return statistics of every series of a device over a period (without a start: all of it)."""
+    """Return statistics of every series of a device over a period (without a start: all of it).
+
+    **Cost.** Whole days are read as summaries where a series has more than 20,000 readings in them;
+    its percentiles are then within 1 % of the value. Everything else is read in full and exact.
+    """
     await devices.require_device(db, caller.scope, device_id)
-    items = await service.list_stats(store, caller.scope, wanted)
-    return Response(encode({"items": items}), media_type=JSON)
+    content = service.list_stats(store, caller.scope, wanted)
+    return await unless_left(request, encoded(content))
 
 
 @router.get(
     "/readings",
-    response_model=ReadingList | BucketList,
+    response_model=ReadingList | BucketList | PointList,
     summary="Read readings across devices",
 )
 async def read_readings(
-    caller: Reader, store: Store, wanted: QueryFilter, paging: Paging, bucketing: Bucketing
+    *,
+    request: Request,
+    caller: Reader,
+    store: Store,
+    wanted: QueryFilter,
+    paging: Paging,
+    bucketing: Bucketing,
+    max_points: Points,
 ) -> Response:
-    """Return readings across devices, newest first; with `interval`, buckets of them.
+    """Return readings across devices, newest first; with `interval`, buckets of them; with
+    `max_points`, the points that a chart needs.
 
     There is no total: counting would read the whole period; `readings/stats` does, with `count`.
+
+    **Cost.** As for one device, for every series that is asked for: at most 100,000 buckets or
+    points in all.
     """
-    content = await service.list_or_bucket(store, caller.scope, wanted, paging, bucketing)
-    return Response(encode(content), media_type=JSON)
+    content = service.list_or_bucket(
+        store, caller.scope, wanted, paging, bucketing, points_max=max_points
+    )
+    return await unless_left(request, encoded(content))
 
 
 @router.get(
@@ -172,10 +215,15 @@ async def read_latest_across(caller: Reader, last_values: Latest, wanted: Latest
 
 
 @router.get("/readings/stats", response_model=StatsList, summary="Read statistics across devices")
-async def read_stats_across(caller: Reader, store: Store, wanted: QueryFilter) -> Response:
-    """Return statistics of every series across devices over a period."""
-    items = await service.list_stats(store, caller.scope, wanted)
-    return Response(encode({"items": items}), media_type=JSON)
+async def read_stats_across(
+    request: Request, caller: Reader, store: Store, wanted: QueryFilter
+) -> Response:
+    """Return statistics of every series across devices over a period.
+
+    **Cost.** As for one device, for every series that is asked for.
+    """
+    content = service.list_stats(store, caller.scope, wanted)
+    return await unless_left(request, encoded(content))
 
 
 @router.get("/devices/{device_id}/refusals", summary="List refused messages")

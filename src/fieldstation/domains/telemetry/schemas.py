@@ -223,6 +223,26 @@ class BucketList(BaseModel):
     items: list[BucketRead] = Field(description="By series, then by time.")
 
 
+class PointRead(BaseModel):
+    """One of the readings that keep the shape of a series' line."""
+
+    timestamp: datetime = Field(
+        description="When it was measured.", examples=["2026-05-01T12:00:00Z"]
+    )
+    device_id: str = Field(description="Who measured it.", examples=[DEVICE_ID])
+    sensor_type: str = Field(description="What was measured.", examples=["temperature"])
+    sensor_id: str = Field(description="Which sensor.", examples=["bme280-1"])
+    value: float = Field(description="The value; a boolean as 0 or 1.", examples=[21.5])
+
+
+class PointList(BaseModel):
+    """The chosen points of every series, all of them on one page."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[PointRead] = Field(description="By series, then by time.")
+
+
 class LatestReadings(BaseModel):
     """The newest reading of every series."""
 

@@ -16,6 +16,7 @@ from fieldstation.domains.identity.schemas import TenantScope
 from fieldstation.domains.telemetry.bucketing import (
     bucket_rows,
     check_bucket_count,
+    invalid,
     parse_aggregates,
     parse_interval,
 )
@@ -43,6 +44,9 @@ from fieldstation.web.pagination import (
 )
 
 READINGS_PAGE_MAX = 10_000
+POINTS_MIN = 4
+POINTS_MAX = 5_000
+POINTS_TOTAL_MAX = 100_000
 EARLIEST_ASKED_US = instant_to_us(datetime(1, 1, 1, tzinfo=UTC))
 LATEST_ASKED_US = instant_to_us(datetime(9999, 12, 31, tzinfo=UTC))
 FAR_FUTURE_US = 1 << 62
@@ -195,9 +199,15 @@ async def list_or_bucket(
     wanted: ReadingFilter,
     page: ReadingPage,
     bucketing: BucketRequest | None,
+    *,
+    points_max: int | None = None,
 ) -> dict[str, Any]:
-    """Return a page of readings, or their buckets if those are asked for."""
+    """Return a page of readings, or their buckets or the points of a chart if asked for."""
     series = await find_series(store, scope, wanted)
+    if points_max is not None:
+        if bucketing is not None:
+            raise invalid("max_points", "buckets are not points; ask without interval")
+        return {"items": await list_points(store, series, wanted, points_max)}
     if bucketing is not None:
         return {"items": await list_buckets(store, series, wanted, bucketing)}
     items, next_cursor = await list_readings(store, series, wanted, page)
@@ -254,10 +264,41 @@ async def list_buckets(
     )
 
 
+async def list_points(
+    store: ReadingStore, series: Sequence[SeriesRow], wanted: ReadingFilter, points_max: int
+) -> list[dict[str, Any]]:
+    """Return at most so many points of each series. Raises ``Invalid`` for too many altogether."""
+    if points_max * len(series) > POINTS_TOTAL_MAX:
+        raise invalid(
+            "max_points",
+            f"that makes {points_max * len(series)} points of {len(series)} series, more than"
+            f" {POINTS_TOTAL_MAX}; take fewer",
+        )
+    rows = {row.id: row.key for row in series}
+    found = await store.shapes(
+        series,
+        start_us=wanted.start_us or 0,
+        end_us=FAR_FUTURE_US if wanted.end_us is None else wanted.end_us,
+        points_max=points_max,
+        anomaly=wanted.anomaly,
+    )
+    return [
+        {
+            "timestamp": us_to_rfc3339(ts_us),
+            "device_id": rows[shape.series_id].device_id,
+            "sensor_type": rows[shape.series_id].sensor_type,
+            "sensor_id": rows[shape.series_id].sensor_id,
+            "value": value,
+        }
+        for shape in found
+        for ts_us, value in zip(shape.ts_us, shape.value, strict=True)
+    ]
+
+
 async def list_stats(
     store: ReadingStore, scope: TenantScope, wanted: ReadingFilter
-) -> list[dict[str, Any]]:
-    """Return statistics per series; the cost grows with the readings of the period."""
+) -> dict[str, Any]:
+    """Return statistics per series."""
     series = await find_series(store, scope, wanted)
     rows = {row.id: row for row in series}
     stats = await store.stats(
@@ -266,7 +307,7 @@ async def list_stats(
         end_us=FAR_FUTURE_US if wanted.end_us is None else wanted.end_us,
         anomaly=wanted.anomaly,
     )
-    return [
+    items = [
         {
             "device_id": rows[stat.series_id].key.device_id,
             "sensor_type": rows[stat.series_id].key.sensor_type,
@@ -285,6 +326,7 @@ async def list_stats(
         }
         for stat in stats
     ]
+    return {"items": items}
 
 
 def list_latest(

@@ -1,38 +1,44 @@
-"""Buckets and statistics, computed with numpy over blocks of hours that fit into memory.
+"""Buckets and statistics: from rollups where those hold, from readings elsewhere.
 
-Seam: rollups give the same partial results (counts, sums, extremes, first and last) for whole hours
-without reading them.
+Readings come in blocks of hours that fit into memory, and numpy computes the partial results that
+rollups have ready.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf, sqrt
 
 import numpy as np
 
-from fieldstation.domains.telemetry.ports import (
-    KIND_MASK,
-    Bucket,
-    Kind,
-    SeriesRow,
-    SeriesStats,
-)
+from fieldstation.domains.telemetry.ports import SeriesRow
+from fieldstation.domains.telemetry.store.coverage import Coverage, Region, covered
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
-from fieldstation.domains.telemetry.store.gathering import bounded, gather, hours_with_readings
-from fieldstation.domains.telemetry.store.points import Floats, Points, flagged, runs
+from fieldstation.domains.telemetry.store.gathering import END_US_MAX, bounded
+from fieldstation.domains.telemetry.store.partials import (
+    SQUARED_MAX,
+    Partials,
+    joined_partials,
+    merged,
+    nothing,
+    summarised,
+)
+from fieldstation.domains.telemetry.store.points import Floats, runs
 from fieldstation.domains.telemetry.store.recent import Part
+from fieldstation.domains.telemetry.store.rollup_blocks import DAY, HOUR
+from fieldstation.domains.telemetry.store.rollups import SeriesHour
+from fieldstation.domains.telemetry.store.sketches import Sketch, added, percentile_of, sketched
 from fieldstation.domains.telemetry.store.steps import Steps
+from fieldstation.domains.telemetry.store.walks import SERIES_PER_WALK, Walk
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats
 
-# Sums of larger values could leave the range of a double; they are infinite instead.
-SUMMED_MAX = 1e300
-SQUARED_MAX = 1e140
-SERIES_PER_WALK = 100
-BLOCK_READINGS = 500_000
-BLOCK_HOURS_MAX = 24 * 31
 # Of a series with more readings every second, every fourth … is ranked: a rank is then off by less
 # than one in a million.
 RANKED_MAX = 4_000_000
+LINES_MAX = 200_000
+"""Of rollups that are brought together at a time."""
+ALL_TIME_US = END_US_MAX
 
 
 def buckets(
@@ -47,16 +53,23 @@ def buckets(
 ) -> Steps[list[Bucket]]:
     """Aggregate into buckets.
 
-    Cost: reads every chunk of the period once; holds about a million readings at a time.
+    Cost: intervals of whole days read a row per series and 32 days, of whole hours a row per series
+    and day, and every chunk of the hours without rollups: at the edges, since the watermark, stale
+    ones. Other intervals, and only flagged readings or only others, read every chunk of the period.
+    Holds about a million readings at a time.
     """
-    found: dict[tuple[int, int], Bucket] = {}
-    for walk in walks(series, start_us, end_us, anomaly):
-        while (block := (yield from walk.next_block(dialect, parts))) is not None:
-            for bucket in _buckets_of(block, interval_us):
-                key = (bucket.series_id, bucket.start_us)
-                known = found.get(key)
-                found[key] = bucket if known is None else _added(known, bucket)
-    return [found[key] for key in sorted(found)]
+    start_us, end_us = bounded(start_us, end_us)
+    widths = widths_for(interval_us) if anomaly is None else ()
+    found: list[Bucket] = []
+    for ids in groups(series, end_us - start_us if widths else 0):
+        coverage = yield from _covered(dialect, parts, Region(ids, start_us, end_us), widths)
+        pieces = [coverage.lines]
+        for region in coverage.regions:
+            walk = walk_of(region, anomaly)
+            while (block := (yield from walk.next_block(dialect, parts))) is not None:
+                pieces.append(summarised(block, interval_us))
+        found += _buckets_of(merged(joined_partials(pieces), interval_us))
+    return sorted(found, key=lambda bucket: (bucket.series_id, bucket.start_us))
 
 
 def stats(
@@ -67,188 +80,169 @@ def stats(
     start_us: int,
     end_us: int,
     anomaly: bool | None = None,
+    exact_readings_max: int,
 ) -> Steps[list[SeriesStats]]:
-    """Summarise each series; percentiles are exact up to four million readings of a series.
+    """Summarise each series.
 
-    Cost: reads every chunk of the period once and sorts the values; holds about a million readings
-    at a time, and the values of 100 series.
+    Cost: whole days with rollups are a row per series and 32 days, unless a series has no more
+    than ``exact_readings_max`` in them: those, and all other chunks of the period, are read and
+    their values ranked. So percentiles are exact for short periods, within 1 % of the value for
+    others. Holds about a million readings at a time, and the values of 100 series.
     """
+    start_us, end_us = bounded(start_us, end_us)
     found: list[SeriesStats] = []
-    for walk in walks(series, start_us, end_us, anomaly):
-        summaries: defaultdict[int, Summary] = defaultdict(Summary)
-        while (block := (yield from walk.next_block(dialect, parts))) is not None:
-            bounds = runs(block.series_id)
-            for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-                own = block.take(slice(low, high))
-                summaries[int(own.series_id[0])].add(own)
-        found += [summary.finish(series_id) for series_id, summary in summaries.items()]
+    for ids in groups(series, 0):
+        widths = (DAY,) if anomaly is None else ()
+        everything = Region(ids, start_us, end_us)
+        coverage = yield from _covered(dialect, parts, everything, widths, sketches=True)
+        coverage = _but_few(coverage, everything, exact_readings_max)
+        pieces = [coverage.lines]
+        ranks: defaultdict[int, Ranks] = defaultdict(Ranks)
+        for series_id, start in zip(*_days(coverage.lines), strict=True):
+            ranks[series_id].days.append(coverage.sketches[SeriesHour(series_id, start)])
+        for region in coverage.regions:
+            walk = walk_of(region, anomaly)
+            while (block := (yield from walk.next_block(dialect, parts))) is not None:
+                pieces.append(summarised(block, ALL_TIME_US))
+                bounds = runs(block.series_id).tolist()
+                for low, high in pairwise(bounds):
+                    ranks[int(block.series_id[low])].add(block.value[low:high])
+        found += _stats_of(merged(joined_partials(pieces), ALL_TIME_US), ranks)
     return sorted(found, key=lambda summary: summary.series_id)
 
 
-def walks(
-    series: Sequence[SeriesRow], start_us: int, end_us: int, anomaly: bool | None
-) -> Iterator["Walk"]:
-    """Yield a walk for each hundred of the series."""
+def widths_for(interval_us: int) -> tuple[int, ...]:
+    """Return the widths of rollups of which an interval is a multiple."""
+    return tuple(hours for hours in (HOUR, DAY) if interval_us % (hours * US_PER_HOUR) == 0)
+
+
+def groups(series: Sequence[SeriesRow], by_hours_us: int) -> Iterator[list[int]]:
+    """Yield so many series at a time that what is brought together stays small."""
+    size = max(1, min(SERIES_PER_WALK, LINES_MAX // (by_hours_us // US_PER_HOUR + 1)))
     ids = [row.id for row in series]
-    for at in range(0, len(ids), SERIES_PER_WALK):
-        yield Walk(ids[at : at + SERIES_PER_WALK], *bounded(start_us, end_us), anomaly=anomaly)
+    for at in range(0, len(ids), size):
+        yield ids[at : at + size]
 
 
-class Walk:
-    """The numeric readings of some series in a period, in blocks of ascending hours."""
-
-    def __init__(
-        self, series_ids: Sequence[int], start_us: int, end_us: int, *, anomaly: bool | None
-    ) -> None:
-        self._series_ids = series_ids
-        self._anomaly = anomaly
-        self._start_us = start_us
-        self._end_us = end_us
-        self._hours: list[int] | None = None if start_us < end_us else []
-        self._hours_per_block = 1
-
-    def next_block(self, dialect: Dialect, parts: Sequence[Part]) -> Steps[Points | None]:
-        """Return the next readings in key order, without texts; None behind the last."""
-        ids = self._series_ids
-        if self._hours is None:
-            self._hours = yield from hours_with_readings(
-                dialect, parts, ids, start_us=self._start_us, end_us=self._end_us
-            )
-        while self._hours:
-            first = self._hours[0]
-            taken = [hour for hour in self._hours if hour < first + self._hours_per_block]
-            self._hours = self._hours[len(taken) :]
-            points = yield from gather(
-                dialect,
-                parts,
-                ids,
-                start_us=max(self._start_us, first * US_PER_HOUR),
-                end_us=min(self._end_us, (taken[-1] + 1) * US_PER_HOUR),
-            )
-            self._fit(len(points))
-            points = points.take((points.flags & KIND_MASK) != Kind.TEXT)
-            if self._anomaly is not None:
-                points = flagged(points, anomaly=self._anomaly)
-            if len(points):
-                return points
-        return None
-
-    def _fit(self, readings: int) -> None:
-        """Take more hours at a time while they hold few readings, fewer when they hold many."""
-        if readings < BLOCK_READINGS // 2:
-            self._hours_per_block = min(self._hours_per_block * 2, BLOCK_HOURS_MAX)
-        elif readings > BLOCK_READINGS:
-            self._hours_per_block = max(1, self._hours_per_block // 2)
+def walk_of(region: Region, anomaly: bool | None) -> Walk:
+    return Walk(*region, anomaly=anomaly)
 
 
-def _buckets_of(points: Points, interval_us: int) -> Iterator[Bucket]:
-    begins = points.ts_us - points.ts_us % interval_us
-    bounds = runs(points.series_id, begins)
-    first, last = bounds[:-1], bounds[1:] - 1
-    value = points.value
-    low, high = np.minimum.reduceat(value, first), np.maximum.reduceat(value, first)
-    with np.errstate(over="ignore"):
-        total = np.add.reduceat(value, first)
-        squares = np.add.reduceat(value * value, first)
-    largest = np.maximum(high, -low)
-    total = np.where(largest > SUMMED_MAX, inf, total)
-    squares = np.where(largest > SQUARED_MAX, inf, squares)
+def _covered(
+    dialect: Dialect,
+    parts: Sequence[Part],
+    everything: Region,
+    widths: Collection[int],
+    *,
+    sketches: bool = False,
+) -> Steps[Coverage]:
+    if not widths:
+        return Coverage(nothing(), [everything], {})
+    return (yield from covered(dialect, parts, everything, widths=widths, sketches=sketches))
+
+
+def _buckets_of(lines: Partials) -> Iterator[Bucket]:
     columns = (
-        points.series_id[first],
-        begins[first],
-        np.diff(bounds),
-        total,
-        squares,
-        low,
-        high,
-        value[first],
-        value[last],
+        lines.series_id,
+        lines.start_us,
+        lines.count,
+        lines.total,
+        lines.deviations,
+        lines.minimum,
+        lines.maximum,
+        lines.first,
+        lines.last,
     )
     for row in zip(*(column.tolist() for column in columns), strict=True):
         yield Bucket(*row)
 
 
-def _added(one: Bucket, other: Bucket) -> Bucket:
-    """Join two parts of a bucket, the later one second."""
-    return Bucket(
-        series_id=one.series_id,
-        start_us=one.start_us,
-        count=one.count + other.count,
-        total=one.total + other.total,
-        total_squares=one.total_squares + other.total_squares,
-        minimum=min(one.minimum, other.minimum),
-        maximum=max(one.maximum, other.maximum),
-        first=one.first,
-        last=other.last,
+def _but_few(coverage: Coverage, everything: Region, few_max: int) -> Coverage:
+    """Read the series that have few readings in the days that rollups tell."""
+    if not len(coverage.lines):
+        return coverage
+    whole = merged(coverage.lines, ALL_TIME_US)
+    many = set(whole.series_id[whole.count > few_max].tolist())
+    few = [series_id for series_id in everything.series_ids if series_id not in many]
+    regions = [
+        Region([one for one in region.series_ids if one in many], region.start_us, region.end_us)
+        for region in coverage.regions
+    ]
+    return Coverage(
+        coverage.lines.take(np.isin(coverage.lines.series_id, list(many))),
+        [region for region in [*regions, everything._replace(series_ids=few)] if region.series_ids],
+        coverage.sketches,
     )
 
 
-@dataclass(slots=True)
-class Summary:
-    """One series' statistics so far; deviations are joined by the method of Chan et al. (1983)."""
+def _days(lines: Partials) -> tuple[list[int], list[int]]:
+    return lines.series_id.tolist(), (lines.start_us // (DAY * US_PER_HOUR)).tolist()
 
-    count: int = 0
-    mean: float = 0.0
-    deviations: float = 0.0
-    minimum: float = inf
-    maximum: float = -inf
-    first: float = 0.0
-    last: float = 0.0
-    start_us: int = 0
-    end_us: int = 0
-    stride: int = 1
-    ranked: list[Floats] = field(default_factory=list)
-    ranked_count: int = 0
 
-    def add(self, points: Points) -> None:
-        """Take over later readings of the series, in order."""
-        value = points.value
-        count = len(value)
-        if not self.count:
-            self.first, self.start_us = float(value[0]), int(points.ts_us[0])
-        self.last, self.end_us = float(value[-1]), int(points.ts_us[-1])
-        self.minimum = min(self.minimum, float(value.min()))
-        self.maximum = max(self.maximum, float(value.max()))
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean = float(value.mean())
-            deviations = float(np.square(value - mean).sum())
-        whole = self.count + count
-        apart = mean - self.mean
-        self.deviations += deviations
-        if self.count:
-            self.deviations += apart * apart * self.count * count / whole
-            self.mean += apart * count / whole
-        else:
-            self.mean = mean
-        self.count = whole
-        self._rank(value)
-
-    def _rank(self, value: Floats) -> None:
-        self.ranked.append(value[:: self.stride])
-        self.ranked_count += len(self.ranked[-1])
-        while self.ranked_count > RANKED_MAX:
-            self.ranked = [np.concatenate(self.ranked)[::2]]
-            self.ranked_count = len(self.ranked[0])
-            self.stride *= 2
-
-    def finish(self, series_id: int) -> SeriesStats:
-        moderate = max(self.maximum, -self.minimum) <= SQUARED_MAX
-        values = np.concatenate(self.ranked)
-        p50, p95 = percentile(values, 50), percentile(values, 95)
-        return SeriesStats(
+def _stats_of(lines: Partials, ranks: "defaultdict[int, Ranks]") -> Iterator[SeriesStats]:
+    """Return the statistics of lines, one a series."""
+    columns = (
+        lines.series_id,
+        lines.count,
+        lines.total,
+        lines.deviations,
+        lines.minimum,
+        lines.maximum,
+        lines.first,
+        lines.last,
+        lines.first_us,
+        lines.last_us,
+    )
+    for row in zip(*(column.tolist() for column in columns), strict=True):
+        series_id, count, total, deviations, minimum, maximum, first, last, start, end = row
+        moderate = max(maximum, -minimum) <= SQUARED_MAX
+        p50, p95 = (
+            ranks[series_id].percentile(percent, minimum=minimum, maximum=maximum)
+            for percent in (50, 95)
+        )
+        yield SeriesStats(
             series_id=series_id,
-            count=self.count,
-            minimum=self.minimum,
-            maximum=self.maximum,
-            mean=self.mean if moderate else inf,
-            stddev=sqrt(self.deviations / self.count) if moderate else inf,
-            first=self.first,
-            last=self.last,
+            count=count,
+            minimum=minimum,
+            maximum=maximum,
+            mean=total / count if moderate else inf,
+            stddev=sqrt(deviations / count) if moderate else inf,
+            first=first,
+            last=last,
             p50=p50,
             p95=p95,
-            start_us=self.start_us,
-            end_us=self.end_us,
+            start_us=start,
+            end_us=end,
         )
+
+
+@dataclass(slots=True)
+class Ranks:
+    """The values of one series so far, and the sketches of its days."""
+
+    stride: int = 1
+    values: list[Floats] = field(default_factory=list)
+    count: int = 0
+    days: list[Sketch] = field(default_factory=list)
+
+    def add(self, values: Floats) -> None:
+        self.values.append(values[:: self.stride])
+        self.count += len(self.values[-1])
+        while self.count > RANKED_MAX:
+            self.values = [np.concatenate(self.values)[::2]]
+            self.count = len(self.values[0])
+            self.stride *= 2
+
+    def percentile(self, percent: int, *, minimum: float, maximum: float) -> float:
+        """Return a percentile: exact without days, else within one percent."""
+        if not self.days:
+            return percentile(np.concatenate(self.values), percent)
+        if self.values:
+            rest = sketched(np.concatenate(self.values))
+            self.days.append(Sketch(rest.bins, rest.counts * self.stride))
+            self.values = []
+        self.days = [added(self.days)]
+        return percentile_of(self.days[0], percent, minimum=minimum, maximum=maximum)
 
 
 def percentile(values: Floats, percent: int) -> float:

@@ -92,6 +92,9 @@ def rest_of_device(
     """Delete the rest once the readings are gone: the series last, so that a retry finds them."""
     ids = as_json(list(series_ids))
     own = f"SELECT k.series_id FROM {dialect.rows('$1', 'k', series_id='bigint')}"
+    for table in ("rollup", "rollup_stale"):
+        where = dialect.among("series_id", own)
+        yield Query(dialect.finish(f"DELETE FROM {table} WHERE {where}"), (ids,))
     yield Query(dialect.finish(f"DELETE FROM last_value WHERE series_id IN ({own})"), (ids,))
     yield Query(dialect.finish(f"DELETE FROM series_variant WHERE series_id IN ({own})"), (ids,))
     yield Query(

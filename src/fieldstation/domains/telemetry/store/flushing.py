@@ -13,7 +13,7 @@ import numpy as np
 
 from fieldstation.domains.telemetry.models import chunk, reading_detail, series_hour, tally
 from fieldstation.domains.telemetry.ports import FLAG_DETAIL
-from fieldstation.domains.telemetry.store import chunks
+from fieldstation.domains.telemetry.store import chunks, rollups
 from fieldstation.domains.telemetry.store.deletion import count_deleted
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
 from fieldstation.domains.telemetry.store.entries import decode_points
@@ -99,10 +99,14 @@ def end(dialect: Dialect, through_id: int, *, dropped: int) -> Steps[None]:
 
 
 def write_chunks(rows: Sequence[Row]) -> Steps[None]:
-    """Insert one slice of chunks; all of them are new or exactly what stands already."""
+    """Insert one slice of chunks; all of them are new or exactly what stands already.
+
+    Rollups of their hours are stale from the same commit on.
+    """
     hours = sorted({(row[1], row[0]) for row in rows})
     yield insert_rows(series_hour, ("series_id", "hour"), hours, on_conflict=KEEP_FIRST)
     yield insert_rows(chunk, chunks.CHUNK_NAMES, rows, on_conflict=KEEP_FIRST)
+    yield from rollups.write_marks(hours)
 
 
 def write_details(rows: Sequence[Row]) -> Steps[None]:

@@ -1,0 +1,54 @@
+"""What many readings of a series come to: buckets, statistics, the shape of a line."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Aggregates over the non-text readings of one series in ``[start_us, start_us + interval)``.
+
+    ``deviations`` is the sum of squared deviations from the mean; it is infinite when a value
+    exceeds 1e140, and ``total`` when one exceeds 1e300.
+    """
+
+    series_id: int
+    start_us: int
+    count: int
+    total: float
+    deviations: float
+    minimum: float
+    maximum: float
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesStats:
+    """Statistics over the non-text readings of one series in a period.
+
+    The deviation is the population's. ``start_us`` and ``end_us`` are the instants of its first and
+    last reading in the period. ``mean`` and ``stddev`` are infinite when a value exceeds 1e140.
+    """
+
+    series_id: int
+    count: int
+    minimum: float
+    maximum: float
+    mean: float
+    stddev: float
+    first: float
+    last: float
+    p50: float
+    p95: float
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Some of one series' numeric readings in order of time, parallel lists: those that a chart
+    needs."""
+
+    series_id: int
+    ts_us: list[int]
+    value: list[float]
