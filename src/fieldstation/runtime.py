@@ -58,16 +58,11 @@ from fieldstation.domains.live.sockets import Sockets
 from fieldstation.domains.system.loop_lag import watch_loop
 from fieldstation.domains.system.metrics import RequestMetrics
 from fieldstation.domains.system.service import StationState, prometheus_readings
+from fieldstation.domains.telemetry import jobs as telemetry_jobs
 from fieldstation.domains.telemetry.catalog import Catalog
 from fieldstation.domains.telemetry.follower import Follower
 from fieldstation.domains.telemetry.groups import Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
-from fieldstation.domains.telemetry.jobs import (
-    ROLL_UP_INTERVAL_S,
-    SEAL_INTERVAL_S,
-    Sealing,
-    roll_up_due,
-)
 from fieldstation.domains.telemetry.last_values import LastValues
 from fieldstation.domains.telemetry.quotas import QUOTA_INTERVAL_S, ReadingQuotas
 from fieldstation.domains.telemetry.service import IntakeDoor
@@ -139,7 +134,7 @@ class Runtime:
             consumers=consumers,
         )
         self.follower = Follower(self.store, consumers)
-        self.sealing = Sealing(self.store, clock)
+        self.sealing = telemetry_jobs.Sealing(self.store, clock)
 
     def _build_doors(self) -> None:
         settings, clock = self.settings, self.clock
@@ -325,7 +320,7 @@ class Runtime:
         return supervised
 
     def _job_runner(self) -> JobRunner:
-        roll_up = partial(roll_up_due, self.store, self.clock)
+        roll_up = partial(telemetry_jobs.roll_up_due, self.store, self.clock)
         purge = partial(purge_expired, self.database, self.clock, self.settings.auth)
         jobs = [
             PeriodicJob("audit.chain", 10, self._chain_audit),
@@ -333,8 +328,8 @@ class Runtime:
             PeriodicJob("idempotency.purge", 3600, self.idempotency.purge),
             PeriodicJob("exports.purge", 60, self.export_worker.purge),
             PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
-            PeriodicJob("telemetry.seal", SEAL_INTERVAL_S, self.sealing.run),
-            PeriodicJob("telemetry.roll_up", ROLL_UP_INTERVAL_S, roll_up),
+            PeriodicJob("telemetry.seal", telemetry_jobs.SEAL_INTERVAL_S, self.sealing.run),
+            PeriodicJob("telemetry.roll_up", telemetry_jobs.ROLL_UP_INTERVAL_S, roll_up),
         ]
         if self.nodes is not None:
             jobs.append(PeriodicJob("mqtt.purge_sessions", 60, self.nodes.purge))
