@@ -17,20 +17,20 @@ from fieldstation.migrations.chain import configuration, differences
 from fieldstation.migrations.revisions import REVISIONS
 from fieldstation.migrations.upgrade import on_connection, pending_revisions, upgrade
 from fieldstation.tables import METADATA
-from tests.services import fresh_postgresql_database
+from tests.services import fresh_postgresql_database, fresh_server_database
 
 pytestmark = pytest.mark.anyio
 
 TARGETS = ("station", "telemetry")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
-    """An empty database; both targets live in it, as on one PostgreSQL."""
+    """An empty database; both targets live in it, as on one server."""
     if request.param == "sqlite":
         yield database_url(None, data_dir=tmp_path)
     else:
-        with fresh_postgresql_database() as address:
+        with fresh_server_database(request.param) as address:
             yield database_url(address, data_dir=tmp_path)
 
 

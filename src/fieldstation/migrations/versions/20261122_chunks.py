@@ -113,7 +113,8 @@ def move_details() -> None:
     )
     op.execute(
         "INSERT INTO reading_detail (hour, flags, series_id, ts, value, text, metadata, score)"
-        " SELECT d.minute / 60, r.flags, d.series_id, d.ts, r.value, d.text, d.metadata, d.score"
+        f" SELECT {whole('d.minute', 60)}, r.flags, d.series_id, d.ts, r.value, d.text, d.metadata,"
+        " d.score"
         " FROM old_reading_detail AS d JOIN reading AS r"
         " ON r.minute = d.minute AND r.series_id = d.series_id AND r.ts = d.ts"
     )
@@ -157,6 +158,12 @@ def order_the_log() -> None:
         "INSERT INTO tally (name, amount)"
         " SELECT 'flushed_through', COALESCE(MAX(id), 0) FROM intake_batch"
     )
+
+
+def whole(dividend: str, divisor: int) -> str:
+    """Divide whole numbers, rounding down."""
+    sign = "DIV" if op.get_bind().dialect.name == "mariadb" else "/"
+    return f"{dividend} {sign} {divisor}"
 
 
 def set_aside(name: str) -> None:
@@ -271,7 +278,7 @@ def restore_details() -> None:
         sqlite_with_rowid=False,
     )
     op.execute(
-        "INSERT INTO reading_detail SELECT CAST(ts / 60000000 AS INTEGER), series_id, ts, text,"
-        " metadata, score FROM old_reading_detail"
+        f"INSERT INTO reading_detail SELECT CAST({whole('ts', 60_000_000)} AS INTEGER), series_id,"
+        " ts, text, metadata, score FROM old_reading_detail"
     )
     op.drop_table("old_reading_detail")
