@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import asyncpg
 import msgspec
 
+from tests.services import on_mariadb
+
 US_PER_HOUR = 3_600_000_000
 FLUSHED = "(SELECT COALESCE(MAX(amount), 0) FROM tally WHERE name = 'flushed_through')"
 FLUSHING = "(SELECT COALESCE(MAX(amount), 0) FROM tally WHERE name = 'flushing_through')"
@@ -42,6 +44,14 @@ async def readings_in_postgresql(connection: "asyncpg.Connection") -> list[Store
     """Return every reading of a PostgreSQL database, one as often as it is there."""
     chunks, waiting = await connection.fetch(CHUNKS), await connection.fetch(WAITING)
     return list(decode(chunks, waiting, unfinished=bool(await connection.fetchval(UNFINISHED))))
+
+
+async def readings_in_mariadb(name: str) -> list[Stored]:
+    """Return every reading of a MariaDB database, one as often as it is there."""
+    chunks = await on_mariadb(CHUNKS, database=name)
+    waiting = await on_mariadb(WAITING, database=name)
+    ((unfinished,),) = await on_mariadb(UNFINISHED, database=name)
+    return list(decode(chunks, waiting, unfinished=bool(unfinished)))
 
 
 def decode(

@@ -106,7 +106,7 @@ async def test_any_history_of_appends_and_restarts_equals_a_dict(
 async def follow(database: ReadingDatabase, history: Sequence[Step]) -> None:
     """Take the steps on two nodes and on the model, and compare in the end."""
     # One SQLite file has one writer; on PostgreSQL two nodes take turns.
-    names = ["node-a", "node-b" if database.kind == "postgresql" else "node-a"]
+    names = ["node-a", "node-a" if database.kind == "sqlite" else "node-b"]
     one, _ = [await database.shared(name) for name in names]
     # Every example works on a device of its own in the one database.
     series = await make_series(one, SERIES, device_id=database.new_name())

@@ -5,5 +5,6 @@ What is written: ``recording`` (an append: the log entry), ``recent`` (what is n
 for ``pages`` and ``aggregates``; ``series``, ``intake_log``, ``last_values``, ``refusals``,
 ``totals`` and ``deletion`` hold the other statements. ``steps`` and ``dialect`` say how a statement
 is written once for all databases, ``points`` how many readings are handled at once. ``stepped`` is
-the port in their terms; ``sqlite`` and ``postgresql`` run it.
+the port in their terms, ``served`` what the servers share; ``sqlite``, ``postgresql`` and
+``mariadb`` run it.
 """

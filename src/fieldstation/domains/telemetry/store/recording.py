@@ -12,7 +12,7 @@ from fieldstation.domains.telemetry.exchanges import Exchange
 from fieldstation.domains.telemetry.models import intake_batch, refusal
 from fieldstation.domains.telemetry.ports import Appended, Columns, Detail, Kind, Outcome, Refusal
 from fieldstation.domains.telemetry.store import chunks, exchanges
-from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
+from fieldstation.domains.telemetry.store.dialect import Dialect
 from fieldstation.domains.telemetry.store.entries import decode_points, encode_entry
 from fieldstation.domains.telemetry.store.outcomes import Fact, doubtful, judge
 from fieldstation.domains.telemetry.store.points import (
@@ -219,7 +219,8 @@ def _standing(
 
 
 def _texts(dialect: Dialect, keys: Sequence[Key]) -> Query:
-    condition = f"d.hour = k.ts / {US_PER_HOUR} AND d.series_id = k.series_id AND d.ts = k.ts"
+    hour = dialect.hour_of("k.ts")
+    condition = f"d.hour = {hour} AND d.series_id = k.series_id AND d.ts = k.ts"
     source = dialect.rows("$1", "k", series_id="bigint", ts="bigint")
     return Query(
         dialect.finish(

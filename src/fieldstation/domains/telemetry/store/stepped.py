@@ -46,7 +46,7 @@ Result = TypeVar("Result")
 
 
 class SteppedStore(ABC):
-    """What ``SqliteReadingStore`` and ``PostgresqlReadingStore`` share.
+    """What the stores on all databases share.
 
     They open, close and append themselves.
     """
