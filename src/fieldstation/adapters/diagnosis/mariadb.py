@@ -52,7 +52,9 @@ async def look(url: URL, target: str) -> tuple[dict[str, str], str | None, str |
     try:
         async with engine.connect() as connection:
             names = ", ".join(f"'{name}'" for name in WATCHED)
-            rows = await connection.execute(text(f"SHOW VARIABLES WHERE Variable_name IN ({names})"))
+            rows = await connection.execute(
+                text(f"SHOW VARIABLES WHERE Variable_name IN ({names})")
+            )
             settings = {str(name): str(value) for name, value in rows}
             return settings, *await connection.run_sync(look_at_schema, target)
     finally:

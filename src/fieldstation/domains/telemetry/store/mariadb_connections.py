@@ -56,6 +56,7 @@ class Server:
         self._arguments = connect_arguments(url)
         self._database = url.database or ""
         self._driver = load_driver()
+        self._readers = readers
         self._free = asyncio.Semaphore(readers)
         self._idle: list[tuple[Connection, float]] = []
         self._lent: set[Connection] = set()
@@ -71,8 +72,8 @@ class Server:
         """Let reads finish for a while, then close every connection."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                while self._lent:
-                    await asyncio.sleep(0.01)
+                for _ in range(self._readers):
+                    await self._free.acquire()
         idle = [connection for connection, _ in self._idle]
         for connection in [*idle, *self._lent, *filter(None, [self._writer])]:
             connection.close()
@@ -161,16 +162,17 @@ class Server:
             return result
 
     async def _take_turn(self, connection: "Connection") -> None:
-        for attempts_left in reversed(range(LOCK_ATTEMPTS_MAX)):
+        for attempt in range(1, LOCK_ATTEMPTS_MAX + 1):
+            await _run(connection, "START TRANSACTION")
             try:
-                await _run(connection, "START TRANSACTION")
                 if not await _run(connection, TAKE_TURN):
                     await _run(connection, MAKE_TURN)
-                return
             except self._driver.errors.Error as error:
-                if error_number(error) not in CONTENDED or not attempts_left:
+                if error_number(error) not in CONTENDED or attempt == LOCK_ATTEMPTS_MAX:
                     raise
                 await _run(connection, "ROLLBACK")
+            else:
+                return
 
     @asynccontextmanager
     async def flushing_alone(self) -> AsyncGenerator[None, None]:

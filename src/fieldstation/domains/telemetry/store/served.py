@@ -198,7 +198,9 @@ class ServedStore(SteppedStore):
         with self._reads:
             async with self._server.reading() as connection:
                 await self._follow(connection)
-                return await self._server.drive(connection, work(self._recent.parts()), in_thread=True)
+                return await self._server.drive(
+                    connection, work(self._recent.parts()), in_thread=True
+                )
 
     async def _follow(self, connection: Connection) -> None:
         """Take over what other nodes committed meanwhile, drop what they flushed."""
@@ -235,7 +237,9 @@ class ServedStore(SteppedStore):
     async def _write(self, steps: Steps[Result]) -> Result:
         async with self._writing():
             try:
-                return await self._server.transact(lambda connection: self._server.drive(connection, steps))
+                return await self._server.transact(
+                    lambda connection: self._server.drive(connection, steps)
+                )
             except KeyTaken as error:
                 raise Busy("Another node changes the same rows; try again.") from error
 
