@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+from sqlalchemy import delete
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -118,10 +119,10 @@ async def reading_database(url: str) -> AsyncGenerator[ReadingDatabase, None]:
 
 
 async def empty_tables(connection: AsyncConnection, kind: str) -> None:
-    names = list(telemetry_metadata.tables)
     if kind == "postgresql":
-        await connection.exec_driver_sql(f"TRUNCATE {', '.join(names)} RESTART IDENTITY")
+        names = ", ".join(telemetry_metadata.tables)
+        await connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
     if kind == "mariadb":
-        for name in names:
-            await connection.exec_driver_sql(f"DELETE FROM {name}")
+        for table in telemetry_metadata.tables.values():
+            await connection.execute(delete(table))
         await connection.exec_driver_sql("ALTER TABLE series AUTO_INCREMENT = 1")

@@ -326,15 +326,19 @@ async def test_a_row_that_another_mariadb_session_holds_is_busy(
     own_mariadb_url: str, tmp_path: Path
 ) -> None:
     url = database_url(own_mariadb_url, data_dir=tmp_path)
+
+    async def want_it() -> None:
+        async with database.transaction() as session:
+            await session.execute(text("SET SESSION innodb_lock_wait_timeout = 0"))
+            await session.execute(select(Job).with_for_update())
+
     async with empty_database(url) as database:
         async with database.transaction() as session:
             session.add(job())
         async with database.transaction() as holder:
             await holder.execute(select(Job).with_for_update())
             with pytest.raises(Busy) as refused:
-                async with database.transaction() as session:
-                    await session.execute(text("SET SESSION innodb_lock_wait_timeout = 0"))
-                    await session.execute(select(Job).with_for_update())
+                await want_it()
     assert refused.value.code == "database_unavailable"
 
 

@@ -51,11 +51,8 @@ async def look(url: URL, target: str) -> tuple[dict[str, str], str | None, str |
     engine = server_engine(url, poolclass=NullPool)
     try:
         async with engine.connect() as connection:
-            names = ", ".join(f"'{name}'" for name in WATCHED)
-            rows = await connection.execute(
-                text(f"SHOW VARIABLES WHERE Variable_name IN ({names})")
-            )
-            settings = {str(name): str(value) for name, value in rows}
+            rows = await connection.execute(text("SHOW GLOBAL VARIABLES"))
+            settings = {str(name): str(value) for name, value in rows if name in WATCHED}
             return settings, *await connection.run_sync(look_at_schema, target)
     finally:
         await engine.dispose()

@@ -111,10 +111,10 @@ def move_details() -> None:
         sa.PrimaryKeyConstraint("hour", "series_id", "ts", name=op.f("pk_reading_detail")),
         sqlite_with_rowid=False,
     )
+    hour = whole("d.minute", 60)
     op.execute(
-        "INSERT INTO reading_detail (hour, flags, series_id, ts, value, text, metadata, score)"
-        f" SELECT {whole('d.minute', 60)}, r.flags, d.series_id, d.ts, r.value, d.text, d.metadata,"
-        " d.score"
+        "INSERT INTO reading_detail (hour, flags, series_id, ts, value, text, metadata, score)"  # noqa: S608 - our own names
+        f" SELECT {hour}, r.flags, d.series_id, d.ts, r.value, d.text, d.metadata, d.score"
         " FROM old_reading_detail AS d JOIN reading AS r"
         " ON r.minute = d.minute AND r.series_id = d.series_id AND r.ts = d.ts"
     )
@@ -277,8 +277,9 @@ def restore_details() -> None:
         sa.PrimaryKeyConstraint("minute", "series_id", "ts", name=op.f("pk_reading_detail")),
         sqlite_with_rowid=False,
     )
+    minute = f"CAST({whole('ts', 60_000_000)} AS INTEGER)"
     op.execute(
-        f"INSERT INTO reading_detail SELECT CAST({whole('ts', 60_000_000)} AS INTEGER), series_id,"
-        " ts, text, metadata, score FROM old_reading_detail"
+        f"INSERT INTO reading_detail SELECT {minute}, series_id, ts, text, metadata, score"  # noqa: S608 - our own names
+        " FROM old_reading_detail"
     )
     op.drop_table("old_reading_detail")

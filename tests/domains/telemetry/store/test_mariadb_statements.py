@@ -26,13 +26,10 @@ def test_each_placeholder_gets_its_argument_however_often_it_stands() -> None:
 
 def test_a_list_is_written_out_where_the_server_would_read_the_whole_table() -> None:
     dialect = MariadbDialect()
-    listed = f"SELECT k.hour FROM {dialect.rows('$1', 'k', hour='bigint')}"
-    where = f"{dialect.among('hour', listed)} AND series_id = $2"
-    assert numbered(Query(where, ("[7,8]", 9))) == (
-        "hour IN (%s, %s) AND series_id = %s",
-        [7, 8, 9],
-    )
-    assert numbered(Query(where, ("[]", 9)))[0] == "hour IN (NULL) AND series_id = %s"
+    among = dialect.among("hour", dialect.rows("$1", "k", hour="bigint"))
+    listed = numbered(Query(f"{among} AND series_id = $2", ("[7,8]", 9)))
+    assert listed == ("hour IN (%s, %s) AND series_id = %s", [7, 8, 9])
+    assert numbered(Query(among, ("[]",))) == ("hour IN (NULL)", [])
 
 
 def test_a_statement_without_arguments_stays_as_it_is() -> None:
