@@ -29,7 +29,7 @@ class UtcInstant(TypeDecorator[datetime]):
 
 
 class KeyText(TypeDecorator[str]):
-    """A text of at most ``length`` bytes that is part of a long key.
+    """A text of at most ``bytes_max`` bytes that is part of a long key.
 
     On MariaDB it is stored as these bytes: there a key may have 3,072 bytes, and a character of a
     VARCHAR counts as four.
@@ -38,9 +38,13 @@ class KeyText(TypeDecorator[str]):
     impl = String
     cache_ok = True
 
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(bytes_max)
+        self.bytes_max = bytes_max
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name == mariadb.BACKEND:
-            return dialect.type_descriptor(VARBINARY(self.impl_instance.length))
+            return dialect.type_descriptor(VARBINARY(self.bytes_max))
         return dialect.type_descriptor(self.impl_instance)
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:

@@ -13,7 +13,7 @@ from fieldstation.core.errors import Busy
 from fieldstation.db import mariadb
 from fieldstation.db.database import sql_state
 from fieldstation.db.engines import server_engine
-from fieldstation.migrations.mariadb import (
+from fieldstation.db.mariadb_upgrades import (
     marked,
     refuse_interrupted,
     refuse_other_servers,

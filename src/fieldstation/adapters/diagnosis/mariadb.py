@@ -12,7 +12,7 @@ from fieldstation.adapters.diagnosis.schema import judge_revision
 from fieldstation.core.errors import Conflict
 from fieldstation.db.engines import server_engine
 from fieldstation.db.mariadb import VERSION_MIN, server_version
-from fieldstation.migrations.mariadb import refuse_interrupted
+from fieldstation.db.mariadb_upgrades import refuse_interrupted
 
 PACKET_BYTES_MIN = 16 * 1024 * 1024
 WATCHED = (

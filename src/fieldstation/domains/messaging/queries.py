@@ -116,7 +116,8 @@ async def put_rows(
     names = [column.key for column in model.__table__.primary_key]
     columns = [getattr(model, name) for name in names]
     await delete_keys(session, model, columns, sorted(k for k, row in rows.items() if row is None))
-    added = [rows[key] for key in sorted(key for key, row in rows.items() if row is not None)]
+    present = {key: row for key, row in rows.items() if row is not None}
+    added = [present[key] for key in sorted(present)]
     changed = [
         column.key for column in model.__table__.columns if column.key not in {*names, *kept}
     ]

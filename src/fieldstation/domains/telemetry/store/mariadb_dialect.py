@@ -21,10 +21,9 @@ class MariadbDialect:
 
     row_lock = "FOR UPDATE"
 
-    @property
-    def bytes_on_disk(self) -> str:
+    def __init__(self) -> None:
         names = ", ".join(f"'{name}'" for name in telemetry_metadata.tables)
-        return (
+        self.bytes_on_disk = (
             "SELECT CAST(COALESCE(SUM(data_length + index_length), 0) AS UNSIGNED)"
             " FROM information_schema.tables"
             f" WHERE table_schema = DATABASE() AND table_name IN ({names})"

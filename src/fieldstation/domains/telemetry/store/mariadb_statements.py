@@ -57,12 +57,13 @@ def inserts(step: Insert) -> Iterator[tuple[str, list[Argument]]]:
 
 def bytes_of(arguments: Sequence[Argument]) -> int:
     """Return how many bytes arguments take on their way to the server, at most."""
-    sizes = (4 * len(a) if isinstance(a, str) else len(a) for a in arguments if _is_long(a))
-    return sum(sizes) + BYTES_PER_VALUE * len(arguments)
+    return sum(map(_bytes_of, arguments)) + BYTES_PER_VALUE * len(arguments)
 
 
-def _is_long(argument: Argument) -> bool:
-    return isinstance(argument, str | bytes)
+def _bytes_of(argument: Argument) -> int:
+    if isinstance(argument, str):
+        return len(argument.encode())
+    return len(argument) if isinstance(argument, bytes) else 0
 
 
 def _fitting(rows: Sequence[Row], start: int) -> int:
