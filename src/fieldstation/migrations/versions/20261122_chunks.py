@@ -203,7 +203,7 @@ def restore_log() -> None:
         " FROM old_intake_batch"
     )
     op.drop_table("old_intake_batch")
-    op.execute("DELETE FROM tally WHERE name IN ('flushed_through', 'flushing_through')")
+    op.execute("DELETE FROM tally WHERE name IN ('flushed_through', 'flushing_through', 'turn')")
 
 
 def restore_readings() -> None:
