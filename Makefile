@@ -1,9 +1,9 @@
-# The four commands: make run · make check · make test · make bench.
+# The commands: make run · make check · make test · make proof · make bench.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench format locks bundles clean
+.PHONY: run test proof check bench format locks bundles clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.run: requirements.lock pyproject.toml
@@ -20,10 +20,16 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 run: $(VENV)/.run ## start a station with this host as its first device
 	@exec $(BIN)/fieldstation demo
 
-test: $(VENV)/.dev ## every test, with branch coverage
+PROOFS := tests/faults tests/web/docs/test_schemathesis.py
+PARALLEL := --numprocesses 3 --dist worksteal
+
+test: $(VENV)/.dev ## what every change is tested with, in minutes, with branch coverage
 	@$(BIN)/coverage erase
+	@$(BIN)/pytest $(PARALLEL) $(PROOFS:%=--ignore %) --cov --cov-report=term:skip-covered
+
+proof: $(VENV)/.dev ## what has to be repeated to be believed: kills, faults, thousands of odd requests
 	@$(BIN)/pytest tests/faults/alone # they measure times: nothing else may run beside them
-	@$(BIN)/pytest --numprocesses 3 --dist worksteal --ignore tests/faults/alone --cov --cov-report=term:skip-covered
+	@$(BIN)/pytest $(PARALLEL) $(PROOFS) --ignore tests/faults/alone
 
 check: $(VENV)/.dev ## lint, types, contracts, unused code
 	$(BIN)/ruff check .

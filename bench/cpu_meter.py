@@ -26,11 +26,17 @@ class CpuMeter:
         self._load_s = time.process_time()
         self._machine_s = machine_cpu_s()
 
-    def read(self) -> CpuShares:
-        elapsed_s = time.perf_counter() - self._started
+    def read(self, *, elapsed_s: float | None = None, idle_s: float = 0.0) -> CpuShares:
+        """Return the shares of the time so far, or of ``elapsed_s`` if nothing was done after that.
+
+        For ``idle_s`` of its time the load generator only looked whether there is something to do.
+        """
+        since_s = time.perf_counter() - self._started
         server_s = process_tree_cpu_s(self._server_pid) - self._server_s
         load_s = 0.0 if self._is_server else time.process_time() - self._load_s
         others_s = max(machine_cpu_s() - self._machine_s - server_s - load_s, 0.0)
+        load_s = max(load_s - idle_s, 0.0)
+        elapsed_s = elapsed_s or since_s
         return CpuShares(
             server=round(server_s / elapsed_s, 3),
             load=round(load_s / elapsed_s, 3),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.encoding import get_request
-from bench.live_load import LiveLoadSpec, client_frame, generate, is_one_text, split_frames
+from bench.live_load import LiveLoadSpec, client_frame, generate, split_frames, whole_texts
 from bench.processes import accepts_connections, free_port
 from bench.spool import write_spool
 from tests.wait_until import wait_until_blocking
@@ -30,13 +30,23 @@ def bare_loop() -> Iterator[int]:
         process.wait(10)
 
 
-def test_every_socket_gets_every_message(bare_loop: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("in_flight", "polls"), [(1, False), (4, True)])
+def test_every_socket_gets_every_message(
+    bare_loop: int, tmp_path: Path, in_flight: int, polls: bool
+) -> None:
     spool = tmp_path / "triggers.spool"
     write_spool(spool, [get_request("/").replace(b"GET", b"POST", 1)] * 30)
 
     result = generate(
         LiveLoadSpec(
-            port=bare_loop, path="/ws", sockets=7, spool=str(spool), messages=30, warm_up=10
+            port=bare_loop,
+            path="/ws",
+            sockets=7,
+            spool=str(spool),
+            messages=30,
+            warm_up=10,
+            in_flight=in_flight,
+            polls=polls,
         )
     )
 
@@ -54,10 +64,11 @@ def test_frames_are_split_at_any_cut_and_pings_told_apart(cut: int) -> None:
     assert end == b""
 
 
-def test_only_one_whole_text_is_counted_without_a_look_inside() -> None:
-    assert is_one_text(memoryview(FRAME), len(FRAME))
-    for other in (FRAME[:-1], FRAME + FRAME, FRAME[:3], b"\x89\x02hi", b"\x81\x02hi", b""):
-        assert not is_one_text(memoryview(other + bytes(8)), len(other))
+def test_whole_texts_are_counted_without_a_look_inside() -> None:
+    for count in (1, 2, 5):
+        assert whole_texts(memoryview(FRAME * count), len(FRAME) * count) == count
+    for other in (FRAME[:-1], FRAME + FRAME[:9], FRAME + b"\x89\x02hi", b"\x81\x02hi", b""):
+        assert whole_texts(memoryview(other + bytes(8)), len(other)) == 0
 
 
 def test_client_frames_are_masked() -> None:

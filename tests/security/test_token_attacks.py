@@ -29,7 +29,7 @@ NOW = time_ns() // 1_000_000_000
 RACERS = 10
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tokens(production: StationProcess) -> Iterator[dict[str, Any]]:
     """A user's real tokens on a station whose secret is known here."""
     form = {"email": "mallory@example.org", "password": PASSWORD}

@@ -25,7 +25,7 @@ from fieldstation.adapters.mqtt_server.ports import MqttCredentials, MqttIdentit
 from fieldstation.adapters.mqtt_server.sessions import Session
 from fieldstation.adapters.mqtt_server.states import State
 from fieldstation.adapters.mqtt_server.strangers import Stranger
-from fieldstation.adapters.mqtt_server.transport import ByteTransport, say_last_word
+from fieldstation.adapters.mqtt_server.transport import ByteTransport, end
 from fieldstation.adapters.mqtt_server.welcome import refusal, unsupported, welcome
 from fieldstation.core.ids import new_id
 from fieldstation.domains.messaging.schemas import Claim
@@ -347,10 +347,8 @@ class MqttConnection(asyncio.Protocol):
             self._broker.forget(self)
         elif at_once:
             self._transport.abort()
-        elif self._broker.draining:
-            self._transport.close()
         else:
-            say_last_word(self._transport)
+            end(self._transport, wait_for_peer=not self._broker.draining)
 
     def _log(self, event: str, **fields: object) -> None:
         identity = self._conversation.identity if self._conversation else None

@@ -19,13 +19,13 @@ class ByteTransport(Protocol):
     def get_extra_info(self, name: str, /) -> object: ...
 
 
-def say_last_word(transport: ByteTransport) -> None:
-    """End the connection after what was written, and read on until the peer ends it too.
+def end(transport: ByteTransport, *, wait_for_peer: bool) -> None:
+    """End the connection after what was written; read on until the peer ends it too, if to wait.
 
     Closing a socket while bytes of the peer lie unread resets it, and the peer never reads why.
     TLS and WebSocket have an exchange of their own for this.
     """
-    if transport.can_write_eof():
+    if wait_for_peer and transport.can_write_eof():
         transport.resume_reading()
         transport.write_eof()
     else:
