@@ -197,7 +197,7 @@ async def another_node_writing(name: str) -> AsyncGenerator[asyncmy.Connection, 
     try:
         async with other.cursor() as cursor:
             await cursor.execute(mariadb_connections.TAKE_TURN)
-            assert await cursor.fetchall() == ((0,),)
+            assert cursor.rowcount == 1
         yield other
     finally:
         await other.ensure_closed()
@@ -236,6 +236,22 @@ async def test_another_node_that_does_not_end_is_busy_in_the_end(
             await append(store, given)
 
     assert await append(store, given) is None
+
+
+async def test_a_duplicate_is_acknowledged_behind_what_it_repeats(
+    database: ReadingDatabase, name: str
+) -> None:
+    """The server shows a commit before it is on its disk; a commit of one's own waits for it."""
+    one, two = await database.open("node-a"), await database.open("node-b")
+    (series,) = await make_series(one, 1)
+    given = [Given(series.id, NOON_US)]
+    await append(one, given)
+    turns = "SELECT amount FROM tally WHERE name = 'turn'"
+    before = await on_mariadb(turns, database=name)
+
+    assert await append(two, given) == bytes([Outcome.DUPLICATE])
+
+    assert await on_mariadb(turns, database=name) > before
 
 
 async def test_one_reading_more_than_the_server_takes_at_once_is_refused(

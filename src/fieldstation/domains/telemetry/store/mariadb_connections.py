@@ -35,10 +35,13 @@ READING = (
     f"SET SESSION max_statement_time = {READ_TIMEOUT_S}",
     "SET SESSION TRANSACTION READ ONLY",
 )
-# Held by whoever writes, until its transaction ends; so no two of ours ever wait crosswise.
-TAKE_TURN = "SELECT amount FROM tally WHERE name = 'turn' FOR UPDATE"
+# A row that whoever writes holds until its transaction ends; so no two of ours ever wait crosswise.
+# It is counted up, for the server shows a commit before it is on its disk: who finds a duplicate
+# there writes nothing else, and must not acknowledge it before.
+TAKE_TURN = "UPDATE tally SET amount = amount + 1 WHERE name = 'turn'"
 MAKE_TURN = (
-    "INSERT INTO tally (name, amount) VALUES ('turn', 0) ON DUPLICATE KEY UPDATE name = tally.name"
+    "INSERT INTO tally (name, amount) VALUES ('turn', 1)"
+    " ON DUPLICATE KEY UPDATE amount = amount + 1"
 )
 DUPLICATE_KEY = 1062
 PACKET_TOO_LARGE = 1153
@@ -165,7 +168,10 @@ class Server:
         for attempt in range(1, LOCK_ATTEMPTS_MAX + 1):
             await _run(connection, "START TRANSACTION")
             try:
-                if not await _run(connection, TAKE_TURN):
+                async with connection.cursor() as cursor:
+                    await cursor.execute(TAKE_TURN)
+                    is_missing = cursor.rowcount == 0
+                if is_missing:
                     await _run(connection, MAKE_TURN)
             except self._driver.errors.Error as error:
                 if error_number(error) not in CONTENDED or attempt == LOCK_ATTEMPTS_MAX:
