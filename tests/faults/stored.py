@@ -36,6 +36,12 @@ def rows_of_sqlite(data_dir: Path) -> list[tuple[Key, float]]:
     return checked(series, readings_in_sqlite(file), logged)
 
 
+async def rows_of(url: str) -> list[tuple[Key, float]]:
+    """Return the readings in the database of one node on a server."""
+    is_mariadb = url.startswith("mysql")
+    return await (rows_of_mariadb(url) if is_mariadb else rows_of_postgresql(url))
+
+
 async def rows_of_postgresql(url: str) -> list[tuple[Key, float]]:
     """Return the readings in the database of one node.
 

@@ -10,7 +10,6 @@ import pytest
 
 from tests.faults.stored import rows_of_mariadb, rows_of_postgresql, rows_of_sqlite
 from tests.faults.victims import kill_repeatedly, victim
-from tests.services import fresh_mariadb_database
 from tests.station_process import StationProcess
 
 pytestmark = pytest.mark.anyio
@@ -45,11 +44,11 @@ async def test_nothing_acknowledged_is_lost_by_14_kills_on_postgresql(
         assert stored.keys() == found.journal.sent.keys()
 
 
+@pytest.mark.parametrize("own_database", ["mariadb"], indirect=True)
 async def test_nothing_acknowledged_is_lost_by_6_kills_on_mariadb(
-    tmp_path: Path, chance: random.Random
+    tmp_path: Path, own_database: str, chance: random.Random
 ) -> None:
-    with fresh_mariadb_database() as url:
-        with victim(StationProcess(tmp_path / "data", database_url=url)) as found:
-            await kill_repeatedly(found, chance, kills=KILLS_ON_MARIADB)
-        stored = found.journal.verify(await rows_of_mariadb(url))
+    with victim(StationProcess(tmp_path / "data", database_url=own_database)) as found:
+        await kill_repeatedly(found, chance, kills=KILLS_ON_MARIADB)
+        stored = found.journal.verify(await rows_of_mariadb(own_database))
         assert stored.keys() == found.journal.sent.keys()

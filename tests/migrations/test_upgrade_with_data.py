@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from alembic import command
-from sqlalchemy import JSON, Column, Connection, Float, Integer, LargeBinary, MetaData, insert
+from sqlalchemy import JSON, Boolean, Column, Connection, Integer, LargeBinary, MetaData, insert
 from sqlalchemy.engine import URL
 from sqlalchemy.types import VARBINARY
 
@@ -39,8 +39,8 @@ def value_for(column: Column[Any]) -> Any:
         return b"a"
     if isinstance(kind, LargeBinary) or "BLOB" in str(kind):
         return b"\x00\xff'"
-    if isinstance(kind, Integer | Float) or str(kind).startswith(("TINYINT", "BOOLEAN")):
-        return True if str(kind) == "BOOLEAN" else 1
+    if isinstance(kind, Integer | Boolean):
+        return isinstance(kind, Boolean) or 1
     return '{"a": 1}' if "TEXT" in str(kind) else "a"
 
 

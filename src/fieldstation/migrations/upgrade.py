@@ -6,10 +6,10 @@ from contextlib import nullcontext
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InvalidRequestError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from fieldstation.core.errors import Busy
+from fieldstation.core.errors import Busy, Conflict
 from fieldstation.db import mariadb
 from fieldstation.db.database import sql_state
 from fieldstation.db.engines import server_engine
@@ -56,6 +56,10 @@ async def on_connection(url: URL, work: Callable[[Connection], object]) -> None:
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run, work)
+    except InvalidRequestError as error:
+        if "MariaDB" not in str(error):
+            raise
+        raise Conflict(f"{error} Fieldstation needs MariaDB, or PostgreSQL.") from error
     except (OSError, DBAPIError) as error:
         reason = why_not(error)
         if reason is None:

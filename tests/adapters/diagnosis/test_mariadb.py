@@ -102,7 +102,7 @@ async def test_server_that_does_not_answer_is_a_failure_without_its_password() -
     (found,) = await check_server(url, "station", REVISIONS)
 
     assert found.verdict is Verdict.FAILURE
-    assert "does not answer" in found.detail
+    assert "cannot be used" in found.detail
     assert "hidden" not in found.detail
 
 

@@ -35,7 +35,7 @@ async def check_server(url: URL, target: str, revisions: Sequence[str]) -> list[
         return [
             failure(
                 f"{target} database",
-                f"{url.render_as_string(hide_password=True)} does not answer ({reason})",
+                f"{url.render_as_string(hide_password=True)} cannot be used ({reason})",
                 "Start it, or set DATABASE_URL and TELEMETRY_DATABASE_URL right.",
             )
         ]
