@@ -8,12 +8,13 @@ from fieldstation.domains.telemetry.store.last_values import FURTHER_WINS
 from fieldstation.domains.telemetry.store.mariadb_dialect import MariadbDialect
 from fieldstation.domains.telemetry.store.mariadb_statements import (
     BYTES_PER_STATEMENT,
+    LISTED_VALUES_MAX,
     ROWS_PER_STATEMENT_MAX,
     inserts,
     numbered,
     on_duplicate,
 )
-from fieldstation.domains.telemetry.store.steps import KEEP_FIRST, Query, insert_rows
+from fieldstation.domains.telemetry.store.steps import KEEP_FIRST, Query, as_json, insert_rows
 
 NAMES = ("hour", "series_id", "start_us", "data")
 
@@ -24,12 +25,41 @@ def test_each_placeholder_gets_its_argument_however_often_it_stands() -> None:
     assert arguments == [2, "one", 2]
 
 
-def test_a_list_is_written_out_where_the_server_would_read_the_whole_table() -> None:
-    dialect = MariadbDialect()
-    among = dialect.among("hour", dialect.rows("$1", "k", hour="bigint"))
-    listed = numbered(Query(f"{among} AND series_id = $2", ("[7,8]", 9)))
-    assert listed == ("hour IN (%s, %s) AND series_id = %s", [7, 8, 9])
-    assert numbered(Query(among, ("[]",))) == ("hour IN (NULL)", [])
+def listing(columns: str, **kinds: str) -> str:
+    """Return a condition as the store writes it: some columns are among those of an argument."""
+    picked = ", ".join(f"k.{name}" for name in kinds)
+    source = MariadbDialect().rows("$1", "k", **kinds)
+    return MariadbDialect().among(columns, " ".join(("SELECT", picked, "FROM", source)))
+
+
+def test_the_list_of_a_delete_is_written_out() -> None:
+    """With a subquery the server would read the whole table."""
+    one = listing("hour", hour="bigint")
+    assert numbered(Query(f"DELETE {one} AND series_id = $2", ("[7,8]", 9))) == (
+        "DELETE hour IN (%s, %s) AND series_id = %s",
+        [7, 8, 9],
+    )
+    two = listing("(hour, sensor_id)", hour="bigint", sensor_id="text")
+    assert numbered(Query(f"DELETE {two} RETURNING count", ('[[7,"a"],[8,"%s"]]',))) == (
+        "DELETE (hour, sensor_id) IN ((%s, %s), (%s, %s)) RETURNING count",
+        [7, "a", 8, "%s"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("verb", "rows"), [("DELETE", 0), ("DELETE", LISTED_VALUES_MAX + 1), ("SELECT", 2)]
+)
+def test_other_lists_stay_subqueries(verb: str, rows: int) -> None:
+    condition = listing("hour", hour="bigint")
+    text, arguments = numbered(Query(f"{verb} {condition}", (as_json([1] * rows),)))
+    assert text == f"{verb} {condition}".replace("$1", "%s")
+    assert len(arguments) == 1
+
+
+def test_a_list_in_another_order_stays_a_subquery() -> None:
+    swapped = listing("(b, a)", a="bigint", b="bigint").replace("k.a, k.b", "k.b, k.a")
+    text, _ = numbered(Query(f"DELETE {swapped}", ("[[1,2]]",)))
+    assert "JSON_TABLE(%s" in text
 
 
 def test_a_statement_without_arguments_stays_as_it_is() -> None:

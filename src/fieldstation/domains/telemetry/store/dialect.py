@@ -31,10 +31,7 @@ class Dialect(Protocol):
         ...
 
     def among(self, column: str, select: str) -> str:
-        """Restrict an indexed column to the values of a short list, each searched in the index.
-
-        ``select`` has one argument, the list.
-        """
+        """Restrict an indexed column to the values of a short list, each searched in the index."""
         ...
 
     def hour_of(self, us: str) -> str:

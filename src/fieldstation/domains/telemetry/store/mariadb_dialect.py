@@ -1,7 +1,5 @@
 """What MariaDB's SQL says differently."""
 
-import re
-
 from fieldstation.db.base import telemetry_metadata
 from fieldstation.db.mariadb import COLLATION
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR
@@ -41,10 +39,8 @@ class MariadbDialect:
         return f"STRAIGHT_JOIN {table} AS {alias} ON {condition}"
 
     def among(self, column: str, select: str) -> str:
-        """Have the driver write the values out (``$*n``): for a DELETE the server would read the
-        whole table and look into the list at each row."""
-        (number,) = set(re.findall(r"\$(\d)", select))
-        return f"{column} IN ($*{number})"
+        """Leave it to ``mariadb_statements``, which writes the list of a DELETE out."""
+        return f"{column} IN ({select})"
 
     def hour_of(self, us: str) -> str:
         return f"{us} DIV {US_PER_HOUR}"

@@ -14,7 +14,14 @@ BYTES_PER_STATEMENT = 1024 * 1024
 BYTES_PER_VALUE = 16
 """What a number, or the length of a text, takes at most on its way to the server."""
 
+LISTED_VALUES_MAX = 20_000
+"""A statement has 65,535 arguments at most."""
+
 _PLACEHOLDER = re.compile(r"\$(\*?)(\d)")
+_LIST = re.compile(
+    r"IN \(SELECT (?P<picked>[\w., ]+) FROM JSON_TABLE\(\$(?P<number>\d), '\$\[\*\]'"
+    r" COLUMNS \((?P<columns>.+?')\)\) AS \w+\)"
+)
 _CONFLICT = re.compile(
     r"ON CONFLICT (?:\([\w, ]+\) )?DO (?:NOTHING|UPDATE SET (?P<set>.+?)(?: WHERE (?P<where>.+))?)"
 )
@@ -24,7 +31,8 @@ _EXCLUDED = re.compile(r"\bexcluded\.(\w+)")
 def numbered(query: Query) -> tuple[str, list[Argument]]:
     """Return the statement with the driver's ``%s`` and an argument for each of them.
 
-    ``$*n`` stands for every value of a JSON list.
+    A DELETE gets the values of a JSON list one by one: with a subquery the server would read the
+    whole table and look into the list at each row.
     """
     if not query.args:
         return query.sql, []
@@ -32,11 +40,35 @@ def numbered(query: Query) -> tuple[str, list[Argument]]:
 
     def place(found: re.Match[str]) -> str:
         value = query.args[int(found[2]) - 1]
-        values = msgspec.json.decode(str(value)) if found[1] else [value]
-        arguments.extend(values)
-        return ", ".join(["%s"] * len(values)) or "NULL"
+        if not found[1]:
+            arguments.append(value)
+            return "%s"
+        rows = msgspec.json.decode(str(value))
+        arguments.extend(one for row in rows for one in _as_list(row))
+        return ", ".join(_marks(row) for row in rows)
 
-    return _PLACEHOLDER.sub(place, query.sql.replace("%", "%%")), arguments
+    text = query.sql.replace("%", "%%")
+    if text.startswith("DELETE"):
+        text = _LIST.sub(lambda found: _listed(found, query.args), text)
+    return _PLACEHOLDER.sub(place, text), arguments
+
+
+def _listed(found: re.Match[str], args: Sequence[Argument]) -> str:
+    """Mark a list (``$*n``) that has as many columns as the subquery picks, in their order."""
+    names = [column.split()[0] for column in found["columns"].split(", ")]
+    picked = [name.rpartition(".")[2] for name in found["picked"].split(", ")]
+    rows = msgspec.json.decode(str(args[int(found["number"]) - 1]))
+    if picked != names or not 0 < len(rows) * len(names) <= LISTED_VALUES_MAX:
+        return found[0]
+    return f"IN ($*{found['number']})"
+
+
+def _as_list(row: list[Argument] | Argument) -> list[Argument]:
+    return row if isinstance(row, list) else [row]
+
+
+def _marks(row: list[Argument] | Argument) -> str:
+    return f"({', '.join(['%s'] * len(row))})" if isinstance(row, list) else "%s"
 
 
 def inserts(step: Insert) -> Iterator[tuple[str, list[Argument]]]:
