@@ -107,6 +107,20 @@ async def test_ended_session_is_replaced(database: ReadingDatabase, name: str) -
     assert await store.log_bounds() == {"node-a": (1, 2)}
 
 
+async def test_sessions_that_ended_while_nobody_asked_are_not_noticed(
+    database: ReadingDatabase, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await database.open()
+    (series,) = await make_series(store, 1)
+    monkeypatch.setattr(mariadb_connections, "UNSURE_AFTER_S", 0.0)
+    sessions = "SELECT id FROM information_schema.processlist WHERE db = %s"
+    for (session_id,) in await on_mariadb(sessions, name):
+        await on_mariadb(f"KILL {session_id}")
+
+    assert await append(store, [Given(series.id, NOON_US)]) is None
+    assert (await store.totals()).readings == 1
+
+
 async def test_answer_lost_during_the_commit_is_settled_by_the_retry(
     proxy: LossyProxy, distant: MariadbReadingStore
 ) -> None:

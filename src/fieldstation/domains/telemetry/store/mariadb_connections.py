@@ -25,6 +25,7 @@ WRITE_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0
 CLOSE_TIMEOUT_S = 5.0
 IDLE_S_MAX = 300.0
+UNSURE_AFTER_S = 1.0
 FLUSHING_WAIT_S = 10
 FLUSHING_IDLE_S = 600
 STATEMENTS_PREPARED_MAX = 64
@@ -61,9 +62,9 @@ class Server:
         self._driver = load_driver()
         self._readers = readers
         self._free = asyncio.Semaphore(readers)
-        self._idle: list[tuple[Connection, float]] = []
+        self._idle: list[Idle] = []
         self._lent: set[Connection] = set()
-        self._writer: Connection | None = None
+        self._writer: Idle | None = None
         self._packet_bytes_max = 0
 
     async def open(self) -> None:
@@ -77,8 +78,9 @@ class Server:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 for _ in range(self._readers):
                     await self._free.acquire()
-        idle = [connection for connection, _ in self._idle]
-        for connection in [*idle, *self._lent, *filter(None, [self._writer])]:
+        for idle in [*self._idle, *filter(None, [self._writer])]:
+            idle.connection.close()
+        for connection in self._lent:
             connection.close()
         self._idle.clear()
         self._writer = None
@@ -97,11 +99,11 @@ class Server:
 
     @asynccontextmanager
     async def _lent_reader(self) -> "AsyncGenerator[Connection, None]":
-        connection = self._recently_used() or await self._connect(READ_TIMEOUT_S, *READING)
+        connection = await self._idle_reader() or await self._connect(READ_TIMEOUT_S, *READING)
         self._lent.add(connection)
         try:
             yield connection
-            self._idle.append((connection, asyncio.get_running_loop().time()))
+            self._idle.append(Idle(connection))
         except asyncio.CancelledError:
             connection.close()
             await self._stop_query(connection)
@@ -113,13 +115,10 @@ class Server:
         finally:
             self._lent.discard(connection)
 
-    def _recently_used(self) -> "Connection | None":
-        now = asyncio.get_running_loop().time()
+    async def _idle_reader(self) -> "Connection | None":
         while self._idle:
-            connection, since = self._idle.pop()
-            if connection.connected and now - since < IDLE_S_MAX:
+            if connection := await self._idle.pop().taken_up():
                 return connection
-            connection.close()
         return None
 
     async def _stop_query(self, connection: "Connection") -> None:
@@ -149,19 +148,18 @@ class Server:
         """
         del alone
         with self.naming_errors():
-            if self._writer is None or not self._writer.connected:
-                self._writer = await self._connect(WRITE_TIMEOUT_S)
-            connection = self._writer
-            finished = False
+            idle, self._writer = self._writer, None
+            connection = await idle.taken_up() if idle else None
+            if connection is None:
+                connection = await self._connect(WRITE_TIMEOUT_S)
             try:
                 await self._take_turn(connection)
                 result = await work(connection)
                 await _run(connection, commit(result))
-                finished = True
-            finally:
-                if not finished:
-                    self._writer = None
-                    connection.close()
+            except BaseException:
+                connection.close()
+                raise
+            self._writer = Idle(connection)
             return result
 
     async def _take_turn(self, connection: "Connection") -> None:
@@ -253,6 +251,27 @@ class Server:
             raise _busy(error) from error
         except (OSError, TimeoutError) as error:
             raise _busy(error) from error
+
+
+class Idle:
+    """A connection that nobody uses, and since when."""
+
+    def __init__(self, connection: "Connection") -> None:
+        self.connection = connection
+        self._since = asyncio.get_running_loop().time()
+
+    async def taken_up(self) -> "Connection | None":
+        """Return it if the server is still there: asked after a second, given up after minutes."""
+        idle_s = asyncio.get_running_loop().time() - self._since
+        if self.connection.connected and idle_s < UNSURE_AFTER_S:
+            return self.connection
+        if self.connection.connected and idle_s < IDLE_S_MAX:
+            with suppress(OSError, TimeoutError, load_driver().errors.Error):
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await _run(self.connection, "DO 1")
+                return self.connection
+        self.connection.close()
+        return None
 
 
 def _busy(error: BaseException) -> Busy:
