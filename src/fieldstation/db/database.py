@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from fieldstation.core.errors import Busy, Invalid
+from fieldstation.core.errors import Busy, Invalid, disk_full
 from fieldstation.core.events import Event, Publish
 from fieldstation.db import mariadb
 from fieldstation.db.engines import Engines
@@ -80,6 +80,8 @@ async def open_session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
     except DBAPIError as error:
         if sql_state(error) in HOLDS_NUL:
             raise Invalid("A text cannot hold the NUL character.", code="nul_in_text") from error
+        if is_disk_full(error):
+            raise disk_full() from error
         if is_unavailable(error):
             raise Busy(UNAVAILABLE, retry_after_s=2, code="database_unavailable") from error
         raise
@@ -98,6 +100,7 @@ SQLITE_AWAY = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
 }
+POSTGRESQL_DISK_FULL = "53100"
 POSTGRESQL_AWAY = ("08", "57P", "53", "25006")
 
 
@@ -111,6 +114,13 @@ def broken(error: IntegrityError) -> str:
     if mariadb.error_number(error.orig) is None:
         return message
     return mariadb.broken_constraint(error.statement, message)
+
+
+def is_disk_full(error: DBAPIError) -> bool:
+    if mariadb.error_number(error.orig) in mariadb.DISK_FULL:
+        return True
+    code = getattr(error.orig, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_FULL or sql_state(error) == POSTGRESQL_DISK_FULL
 
 
 def is_unavailable(error: DBAPIError) -> bool:

@@ -43,14 +43,20 @@ SESSION = ", ".join(
 # https://mariadb.com/kb/en/mariadb-error-codes/ and, from 2000 on, the client's own.
 CONTENDED = frozenset({1020, 1205, 1213})
 """The record changed, lock wait timeout, deadlock: the same again may succeed."""
-AWAY = CONTENDED | {
-    *(1021, 1028, 1030, 1037, 1038, 1041, 1114),  # disk, memory or table full
-    *(1040, 1203, 1226),  # too many connections
-    *(1053, 1077, 1079, 1080, 1317, 1927, 1969),  # shutting down, interrupted, killed
-    *(1158, 1159, 1160, 1161, 1184),  # network
-    *(1290, 1792, 1836),  # read-only
-    *(2002, 2003, 2006, 2013, 2014, 2055, 4031),  # not there, or no longer
-}
+DISK_FULL = frozenset({1021, 1114})
+"""No space left, and a table that is full: InnoDB says so when its file cannot grow."""
+AWAY = (
+    CONTENDED
+    | DISK_FULL
+    | {
+        *(1028, 1030, 1037, 1038, 1041),  # sorting, the engine, memory
+        *(1040, 1203, 1226),  # too many connections
+        *(1053, 1077, 1079, 1080, 1317, 1927, 1969),  # shutting down, interrupted, killed
+        *(1158, 1159, 1160, 1161, 1184),  # network
+        *(1290, 1792, 1836),  # read-only
+        *(2002, 2003, 2006, 2013, 2014, 2055, 4031),  # not there, or no longer
+    }
+)
 NOT_LET_IN = frozenset({1044, 1045, 1049, 1698})
 """No such user, a wrong password, no such database."""
 ACCEPTED_OPTIONS = frozenset({"charset", "ssl", "ssl_ca", "unix_socket"})

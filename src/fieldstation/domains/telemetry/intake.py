@@ -24,9 +24,7 @@ from fieldstation.domains.telemetry.ports import FLAG_DETAIL, Detail, Kind, Refu
 
 ORGANIZATION_SHARE = 0.5
 SPELLINGS_PER_SERIES_MAX = 4
-DETAILS_PER_GROUP = 2_000
-"""From here on the next readings are another group's: texts and metadata are long, and a database
-may limit what it takes at once (MariaDB: 16 MiB)."""
+DETAILS_PER_GROUP = 2_000  # long texts and metadata; MariaDB takes 16 MiB at once
 TIMES_MAX = 4_096
 TIMES_KEPT_US = 1_000_000
 FULL = "The intake queue is full; nothing of this was stored, send it again in a moment."
@@ -166,6 +164,13 @@ class Intake:
     def admit_requests(self) -> None:
         """The store is back."""
         self._refusing = None
+
+    @property
+    def state(self) -> str:
+        """``ok``, ``full`` (the queue), or why the store takes nothing now."""
+        if self._refusing is not None:
+            return self._refusing.code
+        return "ok" if self.has_room("") else "full"
 
     def make_sure_of_store(self) -> None:
         """Raise ``Busy`` while requests are refused."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.engine import URL
 
-from fieldstation.core.errors import Busy, TooLarge
-from fieldstation.db.mariadb import AWAY, CONTENDED, connect_arguments, error_number
+from fieldstation.core.errors import Busy, TooLarge, disk_full
+from fieldstation.db.mariadb import AWAY, CONTENDED, DISK_FULL, connect_arguments, error_number
 from fieldstation.domains.telemetry.store.driving import driven
 from fieldstation.domains.telemetry.store.mariadb_statements import bytes_of, inserts, numbered
 from fieldstation.domains.telemetry.store.steps import Insert, KeyTaken, Query, Row, Steps
@@ -244,6 +244,8 @@ class Server:
             number = error_number(error)
             if number == DUPLICATE_KEY:
                 raise KeyTaken(str(error)) from error
+            if number in DISK_FULL:
+                raise disk_full() from error
             if number == PACKET_TOO_LARGE:
                 raise TooLarge("MariaDB's max_allowed_packet is too small for this.") from error
             if number not in AWAY and not isinstance(error, errors.InterfaceError):
