@@ -25,8 +25,10 @@ from typing import IO, Any
 IMPORTED = (
     "aiosqlite",
     "alembic.command",
+    "asyncmy",
     "asyncpg",
     "redis.asyncio",
+    "sqlalchemy.dialects.mysql.asyncmy",
     "sqlalchemy.dialects.postgresql.asyncpg",
     "uvicorn.lifespan.on",
     "uvicorn.loops.uvloop",

@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 from uuid import uuid4
 
+import asyncmy
 import asyncpg
 import pytest
+from asyncmy.errors import OperationalError
 
 REDIS = ("127.0.0.1", 6379)
 POSTGRESQL = "postgresql://postgres@127.0.0.1:5432"
+MARIADB = "mysql+pymysql://root@127.0.0.1:3306"
 
 
 def missing_service(reason: str) -> NoReturn:
@@ -37,6 +40,28 @@ def fresh_postgresql_database() -> Iterator[str]:
         run_apart(on_postgresql(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
+@contextmanager
+def fresh_mariadb_database() -> Iterator[str]:
+    """Do the same on MariaDB, in a database whose own defaults are not ours."""
+    name = f"fieldstation_test_{uuid4().hex}"
+    try:
+        run_apart(on_mariadb(f"CREATE DATABASE {name} CHARACTER SET latin1"))
+    except OperationalError as error:
+        missing_service(f"no MariaDB on 127.0.0.1:3306: {error}")
+    try:
+        yield f"{MARIADB}/{name}"
+    finally:
+        run_apart(on_mariadb(f"DROP DATABASE {name}"))
+
+
+@contextmanager
+def fresh_server_database(kind: str) -> Iterator[str]:
+    """Do the same on the server of this kind: ``postgresql`` or ``mariadb``."""
+    fresh = {"postgresql": fresh_postgresql_database, "mariadb": fresh_mariadb_database}
+    with fresh[kind]() as url:
+        yield url
+
+
 def redis_url() -> str:
     """Return where Redis is, shared with everybody; without one a visible skip."""
     try:
@@ -58,3 +83,16 @@ async def on_postgresql(statement: str, *, database: str = "postgres") -> None:
         await connection.execute(statement)
     finally:
         await connection.close()
+
+
+async def on_mariadb(statement: str, *arguments: Any, database: str | None = None) -> Any:
+    """Run a statement; return its rows."""
+    connection = await asyncmy.connect(
+        host="127.0.0.1", user="root", database=database, autocommit=True, connect_timeout=5
+    )
+    try:
+        async with connection.cursor() as cursor:
+            await cursor.execute(statement, arguments or None)
+            return await cursor.fetchall() if cursor.description else ()
+    finally:
+        await connection.ensure_closed()

@@ -12,6 +12,8 @@ import asyncpg
 import msgspec
 from pcodec.standalone import simple_decompress
 
+from tests.services import on_mariadb
+
 US_PER_HOUR = 3_600_000_000
 FLUSHED = "(SELECT COALESCE(MAX(amount), 0) FROM tally WHERE name = 'flushed_through')"
 FLUSHING = "(SELECT COALESCE(MAX(amount), 0) FROM tally WHERE name = 'flushing_through')"
@@ -47,6 +49,14 @@ async def readings_in_postgresql(connection: "asyncpg.Connection") -> list[Store
     sealed, unfinished = await connection.fetch(SEALED), await connection.fetchval(UNFINISHED)
     found = list(decode(chunks, waiting, unfinished=bool(unfinished)))
     return found + [reading for row in sealed for reading in decode_sealed(*row)]
+
+
+async def readings_in_mariadb(name: str) -> list[Stored]:
+    """Return every reading of a MariaDB database, one as often as it is there."""
+    chunks = await on_mariadb(CHUNKS, database=name)
+    waiting = await on_mariadb(WAITING, database=name)
+    ((unfinished,),) = await on_mariadb(UNFINISHED, database=name)
+    return list(decode(chunks, waiting, unfinished=bool(unfinished)))
 
 
 def decode(

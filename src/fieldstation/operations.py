@@ -92,7 +92,9 @@ class StationOperations:
         settings = self._runtime.settings
         station, telemetry = station_url(settings), telemetry_url(settings)
         if {station.get_backend_name(), telemetry.get_backend_name()} != {"sqlite"}:
-            raise Conflict("Backups are for SQLite; use pg_dump for PostgreSQL.")
+            raise Conflict(
+                "Backups are for SQLite; use pg_dump for PostgreSQL, mariadb-dump for MariaDB."
+            )
         return await create_backup(
             station_db=Path(station.database or ""),
             telemetry_db=Path(telemetry.database or ""),

@@ -11,6 +11,7 @@ from tests.adapters.sqlite_backup.stations import StationFiles, make_station
 from tests.cli.commands import run_command
 from tests.clients import StationClient
 from tests.secure_client import issue
+from tests.services import fresh_server_database
 from tests.station_process import StationProcess
 
 ANY_PORTS = {"PORT": "0", "MQTT_LISTEN_PORT": "0", "MQTT_TLS_PORT": "0"}
@@ -88,7 +89,7 @@ def test_each_failure_ends_with_1_and_says_what_to_do(files: StationFiles, held_
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("PORT", "eighty"), ("DATABASE_URL", "mysql://station@db/station")]
+    ("name", "value"), [("PORT", "eighty"), ("DATABASE_URL", "oracle://station@db/station")]
 )
 def test_setting_that_cannot_be_used_is_a_failure_that_names_it(
     name: str, value: str, tmp_path: Path
@@ -125,11 +126,15 @@ def test_production_is_held_to_more(files: StationFiles) -> None:
         assert checks[name]["verdict"] == "failure"
 
 
-def test_postgresql_is_examined_in_place_of_files(tmp_path: Path, postgresql_url: str) -> None:
-    code, checks = examine(tmp_path / "none", DATABASE_URL=postgresql_url, ENABLE_MQTT="false")
+@pytest.mark.parametrize(
+    ("kind", "sign"), [("postgresql", "fsync=on"), ("mariadb", "innodb_flush_log_at_trx_commit=1")]
+)
+def test_a_server_is_examined_in_place_of_files(tmp_path: Path, kind: str, sign: str) -> None:
+    with fresh_server_database(kind) as url:
+        code, checks = examine(tmp_path / "none", DATABASE_URL=url, ENABLE_MQTT="false")
 
     assert code == 0, checks
     for target in ("station", "telemetry"):
-        assert "fsync=on" in checks[f"{target} durability"]["detail"]
+        assert sign in checks[f"{target} durability"]["detail"]
     assert "sqlite durability" not in checks
     assert "mqtt port" not in checks

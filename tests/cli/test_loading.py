@@ -18,6 +18,7 @@ RARELY_NEEDED = frozenset(
         "httpx2",  # only to ask other hosts
         "paho",  # only for the agent
         "asyncpg",
+        "asyncmy",
         "pyarrow",
         "xlsxwriter",
         "redis",

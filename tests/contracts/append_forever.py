@@ -6,7 +6,7 @@ Run as ``python -m tests.contracts.append_forever <database url> <first number>`
 import asyncio
 import sys
 
-from tests.contracts.reading_databases import ReadingDatabase
+from tests.contracts.reading_databases import ReadingDatabase, async_url
 from tests.contracts.readings import NOON_US, SECOND_US, Given, columns, make_series
 
 READINGS_PER_BATCH = 40
@@ -26,7 +26,7 @@ def batch_number(number: int, series_id: int) -> list[Given]:
 
 
 async def append_forever(url: str, number: int) -> None:
-    store = await ReadingDatabase(url.partition(":")[0], url).open()
+    store = await ReadingDatabase(async_url(url).get_backend_name(), url).open()
     (series,) = await make_series(store, 1)
     while True:
         await store.append(columns(batch_number(number, series.id)))

@@ -10,7 +10,7 @@ from tests.contracts.reading_databases import (
     ReadingStoreUnderTest,
     reading_database,
 )
-from tests.services import fresh_postgresql_database
+from tests.services import fresh_mariadb_database, fresh_postgresql_database
 
 
 @pytest.fixture(scope="session")
@@ -20,12 +20,18 @@ def postgresql_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def mariadb_url() -> Iterator[str]:
+    with fresh_mariadb_database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where the telemetry tables go; asks for PostgreSQL only when the test runs there."""
+    """Where the telemetry tables go; asks for a server only when the test runs there."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'telemetry.db'}"
-    return request.getfixturevalue("postgresql_url")
+    return request.getfixturevalue(f"{request.param}_url")
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Real databases for the reading stores.
 
-An SQLite file, or a PostgreSQL database emptied before each test.
+An SQLite file, or a database on a server, emptied before each test.
 """
 
 from collections.abc import AsyncGenerator
@@ -9,17 +9,22 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import delete
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fieldstation.core.clock import ManualClock
+from fieldstation.core.settings import DatabaseSettings
+from fieldstation.db.engines import create_engines, database_url
 from fieldstation.domains.telemetry.models import telemetry_metadata
 from fieldstation.domains.telemetry.store.flushing import FlushLimits
+from fieldstation.domains.telemetry.store.mariadb import MariadbReadingStore
 from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
 from fieldstation.domains.telemetry.store.rollups import RollupLimits
 from fieldstation.domains.telemetry.store.sealing import SealLimits
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 
-ReadingStoreUnderTest = SqliteReadingStore | PostgresqlReadingStore
+ReadingStoreUnderTest = SqliteReadingStore | PostgresqlReadingStore | MariadbReadingStore
 
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -46,6 +51,14 @@ class ReadingDatabase:
         if self.kind == "sqlite":
             store = SqliteReadingStore(
                 Path(self.url.removeprefix("sqlite:///")),
+                node_id=node_id,
+                clock=self.clock,
+                writes_waiting_max=writes_waiting_max,
+                reads_waiting_max=reads_waiting_max,
+            )
+        elif self.kind == "mariadb":
+            store = MariadbReadingStore(
+                async_url(self.url),
                 node_id=node_id,
                 clock=self.clock,
                 writes_waiting_max=writes_waiting_max,
@@ -92,18 +105,30 @@ class ReadingDatabase:
             await store.close()
 
 
+def async_url(url: str) -> URL:
+    """Return a test's URL with the driver that the station uses."""
+    return database_url(url, data_dir=Path())
+
+
 @asynccontextmanager
 async def reading_database(url: str) -> AsyncGenerator[ReadingDatabase, None]:
     """Make the tables, or empty them, and close every store at the end."""
-    driver = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
-    kind, _, rest = url.partition("://")
-    engine = create_async_engine(f"{driver[kind]}://{rest}")
-    async with engine.begin() as connection:
+    kind = async_url(url).get_backend_name()
+    engines = create_engines(async_url(url), DatabaseSettings())
+    async with engines.writer.begin() as connection:
         await connection.run_sync(telemetry_metadata.create_all)
-        if kind == "postgresql":
-            names = ", ".join(telemetry_metadata.tables)
-            await connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
-    await engine.dispose()
+        await empty_tables(connection, kind)
+    await engines.close()
     database = ReadingDatabase(kind, url)
     yield database
     await database.close()
+
+
+async def empty_tables(connection: AsyncConnection, kind: str) -> None:
+    if kind == "postgresql":
+        names = ", ".join(telemetry_metadata.tables)
+        await connection.exec_driver_sql(f"TRUNCATE {names} RESTART IDENTITY")
+    if kind == "mariadb":
+        for table in telemetry_metadata.tables.values():
+            await connection.execute(delete(table))
+        await connection.exec_driver_sql("ALTER TABLE series AUTO_INCREMENT = 1")

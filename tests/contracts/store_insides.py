@@ -12,7 +12,12 @@ import pytest
 from fieldstation.core.errors import Busy
 from fieldstation.domains.telemetry.store.steps import Steps
 from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
-from tests.stored_readings import Stored, readings_in_postgresql, readings_in_sqlite
+from tests.stored_readings import (
+    Stored,
+    readings_in_mariadb,
+    readings_in_postgresql,
+    readings_in_sqlite,
+)
 
 
 def held(store: ReadingStoreUnderTest) -> int:
@@ -60,6 +65,8 @@ async def stored_in(database: ReadingDatabase) -> list[Stored]:
     """Return every reading of the database as often as it is there, in key order."""
     if database.kind == "sqlite":
         return sorted(readings_in_sqlite(Path(database.url.removeprefix("sqlite:///"))))
+    if database.kind == "mariadb":
+        return sorted(await readings_in_mariadb(database.url.rpartition("/")[2]))
     connection = await asyncpg.connect(database.url)
     try:
         return sorted(await readings_in_postgresql(connection))

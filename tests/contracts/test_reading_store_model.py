@@ -113,7 +113,7 @@ async def follow(database: ReadingDatabase, history: Sequence[Step]) -> None:
     """Take the steps on two nodes and on the model, and compare in the end."""
     database.seal_limits = SMALL_SLICES
     # One SQLite file has one writer; on PostgreSQL two nodes take turns.
-    names = ["node-a", "node-b" if database.kind == "postgresql" else "node-a"]
+    names = ["node-a", "node-a" if database.kind == "sqlite" else "node-b"]
     one, _ = [await database.shared(name) for name in names]
     # Every example works on a device of its own in the one database.
     device = database.new_name()

@@ -1,4 +1,4 @@
-"""Fixtures of the database tests: tables of their own on SQLite and PostgreSQL."""
+"""Fixtures of the database tests: tables of their own on each database."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from fieldstation.core.clock import ManualClock
 from fieldstation.core.events import Event
 from fieldstation.db.database import Database
 from fieldstation.db.engines import database_url
-from tests.services import fresh_postgresql_database
+from tests.services import fresh_mariadb_database, fresh_postgresql_database
 from tests.station_database import empty_database
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -31,11 +31,17 @@ def own_postgresql_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="package")
+def own_mariadb_url() -> Iterator[str]:
+    with fresh_mariadb_database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
     if request.param == "sqlite":
         return database_url(None, data_dir=tmp_path)
-    return database_url(request.getfixturevalue("own_postgresql_url"), data_dir=tmp_path)
+    return database_url(request.getfixturevalue(f"own_{request.param}_url"), data_dir=tmp_path)
 
 
 @pytest.fixture

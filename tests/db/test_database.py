@@ -20,6 +20,8 @@ from fieldstation.db.database import Database, announce, is_unavailable
 from fieldstation.db.engines import create_engines, database_url
 from fieldstation.db.jobs import Job
 from tests.db.conftest import START, Announced
+from tests.services import on_mariadb
+from tests.station_database import empty_database
 from tests.wait_until import wait_until
 
 pytestmark = pytest.mark.anyio
@@ -133,7 +135,7 @@ async def test_a_reading_session_stores_nothing(database: Database) -> None:
             session.add(job())
             await session.flush()
     except (Busy, DBAPIError):
-        pass  # SQLite says no at once; on PostgreSQL reader and writer are one pool
+        pass  # SQLite says no at once; on servers reader and writer are one pool
     assert await count_jobs(database) == 0
 
 
@@ -151,7 +153,7 @@ async def test_a_reading_session_refuses_even_to_commit(database: Database) -> N
 
 async def test_ping_answers_while_the_database_does(database: Database) -> None:
     await database.ping()
-    assert database.dialect in {"sqlite", "postgresql"}
+    assert database.dialect in {"sqlite", "postgresql", "mariadb"}
 
 
 async def begin(session: AsyncSession) -> None:
@@ -296,6 +298,66 @@ async def test_a_postgresql_connection_that_was_ended_is_busy_then_new(
 
     await wait_until(answers)
     await database.close()
+
+
+async def test_a_mariadb_connection_that_was_ended_is_busy_then_new(
+    own_mariadb_url: str, tmp_path: Path
+) -> None:
+    url = database_url(own_mariadb_url, data_dir=tmp_path)
+    database = Database(create_engines(url, DatabaseSettings()), lambda _event: None)
+
+    async def lose_the_connection() -> None:
+        async with database.transaction() as session:
+            await on_mariadb(f"KILL {await session.scalar(text('SELECT CONNECTION_ID()'))}")
+            await session.execute(text("SELECT 1"))
+
+    with pytest.raises(Busy):
+        await lose_the_connection()
+
+    async def answers() -> bool:
+        await database.ping()
+        return True
+
+    await wait_until(answers)
+    await database.close()
+
+
+async def test_a_row_that_another_mariadb_session_holds_is_busy(
+    own_mariadb_url: str, tmp_path: Path
+) -> None:
+    url = database_url(own_mariadb_url, data_dir=tmp_path)
+
+    async def want_it() -> None:
+        async with database.transaction() as session:
+            await session.execute(text("SET SESSION innodb_lock_wait_timeout = 0"))
+            await session.execute(select(Job).with_for_update())
+
+    async with empty_database(url) as database:
+        async with database.transaction() as session:
+            session.add(job())
+        async with database.transaction() as holder:
+            await holder.execute(select(Job).with_for_update())
+            with pytest.raises(Busy) as refused:
+                await want_it()
+    assert refused.value.code == "database_unavailable"
+
+
+async def test_every_database_tells_texts_apart(database: Database) -> None:
+    """By case, by accents and by the spaces at their ends, in keys and when asked."""
+    names = ["ada", "Ada", "áda", "ada ", "ada\u0301"]
+    async with database.transaction() as session:
+        session.add_all(job(name) for name in names)
+    async with database.reading() as session:
+        for name in names:
+            assert (await session.scalars(select(Job.name).where(Job.name == name))).all() == [name]
+
+
+async def test_a_text_of_more_than_64_kib_survives_the_database(database: Database) -> None:
+    long = "ä" * 100_000
+    async with database.transaction() as session:
+        session.add(Job(name="long", due_at=START, last_error=long))
+    async with database.reading() as session:
+        assert await session.scalar(select(Job.last_error)) == long
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from fieldstation.core.settings import DatabaseSettings, SettingsError
 from fieldstation.db.engines import create_engines, database_url
+from fieldstation.db.mariadb import connect_arguments
 
 HERE = Path("data")
 
@@ -23,6 +24,9 @@ def test_without_a_url_it_is_a_file_in_the_data_directory() -> None:
         ("postgresql://station@db/station", "postgresql+asyncpg"),
         ("postgres://station@db/station", "postgresql+asyncpg"),
         ("postgresql+psycopg2://station@db/station", "postgresql+asyncpg"),
+        ("mysql+pymysql://station@db/station?charset=utf8mb4", "mariadb+asyncmy"),
+        ("mysql://station@db/station", "mariadb+asyncmy"),
+        ("mariadb://station@db/station?ssl_ca=/etc/ca.pem", "mariadb+asyncmy"),
     ],
 )
 def test_each_spelling_gets_its_asynchronous_driver(given: str, driver: str) -> None:
@@ -36,6 +40,7 @@ def test_each_spelling_gets_its_asynchronous_driver(given: str, driver: str) -> 
         "hunter2-secret",
         "postgresql://user:hunter2-secret@db:port/station",
         "://hunter2-secret",
+        "mysql://user:hunter2-secret@db/station?init_command=DROP",
         "",
     ],
 )
@@ -54,3 +59,14 @@ def test_sqlite_has_one_connection_that_writes_and_postgresql_one_pool() -> None
     assert postgresql.writer.pool is postgresql.reader.pool
     options = postgresql.reader.sync_engine.get_execution_options()
     assert options["postgresql_readonly"] is True
+
+
+def test_the_options_of_a_mariadb_url_reach_the_driver() -> None:
+    socket = "mysql://station:p%C3%A4ss@db/x?unix_socket=/run/mysqld.sock"
+    found = connect_arguments(database_url(socket, data_dir=HERE))
+    assert found["unix_socket"] == "/run/mysqld.sock"
+    assert found["password"] == "päss".encode()
+    assert "ssl" not in found
+    verified = database_url("mysql://db/x?ssl_ca=/etc/ca.pem", data_dir=HERE)
+    assert connect_arguments(verified)["ssl"] == {"ca": "/etc/ca.pem"}
+    assert connect_arguments(database_url("mysql://db/x?ssl=true", data_dir=HERE))["ssl"] is True

@@ -13,7 +13,7 @@ import pytest
 from fieldstation.db.database import Database
 from fieldstation.db.engines import database_url
 from tests.clients import StationClient
-from tests.services import fresh_postgresql_database
+from tests.services import fresh_mariadb_database, fresh_postgresql_database
 from tests.station_database import empty_database
 from tests.station_process import StationProcess
 
@@ -65,10 +65,18 @@ def own_postgresql_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def own_mariadb_url() -> Iterator[str]:
+    with fresh_mariadb_database() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def own_address(request: pytest.FixtureRequest) -> str | None:
     """Where a test's own tables go; None is a file in its directory."""
-    return None if request.param == "sqlite" else request.getfixturevalue("own_postgresql_url")
+    if request.param == "sqlite":
+        return None
+    return request.getfixturevalue(f"own_{request.param}_url")
 
 
 @pytest.fixture

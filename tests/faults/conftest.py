@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.services import fresh_postgresql_database
+from tests.services import fresh_server_database
 
 
 @pytest.fixture
-def own_database() -> Iterator[str]:
-    """A PostgreSQL database for one test alone; its URL."""
-    with fresh_postgresql_database() as url:
+def own_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A database for one test alone, on PostgreSQL unless the test names the server; its URL."""
+    with fresh_server_database(getattr(request, "param", "postgresql")) as url:
         yield url
 
 

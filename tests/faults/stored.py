@@ -10,9 +10,11 @@ from typing import Any
 import asyncpg
 
 from tests.faults.oracle import Key
+from tests.services import on_mariadb
 from tests.stored_readings import (
     SERIES,
     Stored,
+    readings_in_mariadb,
     readings_in_postgresql,
     readings_in_sqlite,
 )
@@ -34,6 +36,12 @@ def rows_of_sqlite(data_dir: Path) -> list[tuple[Key, float]]:
     return checked(series, readings_in_sqlite(file), logged)
 
 
+async def rows_of(url: str) -> list[tuple[Key, float]]:
+    """Return the readings in the database of one node on a server."""
+    is_mariadb = url.startswith("mysql")
+    return await (rows_of_mariadb(url) if is_mariadb else rows_of_postgresql(url))
+
+
 async def rows_of_postgresql(url: str) -> list[tuple[Key, float]]:
     """Return the readings in the database of one node.
 
@@ -47,6 +55,14 @@ async def rows_of_postgresql(url: str) -> list[tuple[Key, float]]:
     finally:
         await connection.close()
     return checked(series, readings, logged)
+
+
+async def rows_of_mariadb(url: str) -> list[tuple[Key, float]]:
+    """Do the same in a MariaDB database."""
+    name = url.rpartition("/")[2]
+    series = await on_mariadb(SERIES, database=name)
+    ((logged,),) = await on_mariadb(LOGGED, database=name)
+    return checked(series, await readings_in_mariadb(name), int(logged))
 
 
 def checked(

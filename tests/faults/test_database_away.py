@@ -1,4 +1,4 @@
-"""PostgreSQL goes away under load and comes back: nothing acknowledged is lost, no memory eaten.
+"""A server goes away under load and comes back: nothing acknowledged is lost, no memory eaten.
 
 Requests are refused with 503, MQTT clients are held back and acknowledged later on the same
 connection. The server itself stays up; a proxy in front of it goes away. FAULT_OUTAGE_S makes the
@@ -22,7 +22,7 @@ from tests.faults.mqtt_link import MqttLink, puback, publish_frame
 from tests.faults.oracle import Journal
 from tests.faults.proxy import COMMIT, Line, ProxyControl, fault_proxy
 from tests.faults.senders import HttpSender, MqttSender, Sender, run_senders
-from tests.faults.stored import rows_of_postgresql
+from tests.faults.stored import rows_of, rows_of_postgresql
 from tests.station_process import StationProcess, running_station
 from tests.wait_until import wait_until
 
@@ -88,7 +88,7 @@ class Scene:
             assert journal.acknowledged == journal.sent.keys()
             journal.verify_by_api(client)
         assert self.station.stop() == 0
-        rows = await rows_of_postgresql(database_url)
+        rows = await rows_of(database_url)
         sent = {**self.journals[0].sent, **self.journals[1].sent}
         assert len(rows) == len(sent)
         assert dict(rows) == sent
@@ -102,7 +102,7 @@ class Scene:
 def scene(data_dir: Path, database_url: str) -> Iterator[tuple[Scene, ProxyControl]]:
     database = urlsplit(database_url)
     with fault_proxy(database.port or 0) as proxy:
-        url = f"postgresql://{database.username}@127.0.0.1:{proxy.port}{database.path}"
+        url = database_url.replace(f":{database.port}/", f":{proxy.port}/")
         environment = {
             "INTAKE_QUEUE_READINGS_MAX": str(QUEUE_READINGS_MAX),
             "LAST_VALUES_FLUSH_INTERVAL_S": "60",
@@ -139,6 +139,7 @@ class Watch:
         await wait_until(look, timeout_s=ends_at - time.monotonic() + HEALTH_S_MAX)
 
 
+@pytest.mark.parametrize("own_database", ["postgresql", "mariadb"], indirect=True)
 @pytest.mark.parametrize(
     ("line", "outage_s"),
     [(Line.CUT, OUTAGE_S), (Line.SWALLOWING, SWALLOWED_S)],

@@ -1,6 +1,6 @@
 """kill -9 at random instants under HTTP and MQTT load: nothing acknowledged lost, nothing twice.
 
-With ``alone/test_kill_and_serve.py`` these are 62 kills.
+With ``alone/test_kill_and_serve.py`` these are 68 kills.
 """
 
 import random
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.stored import rows_of_postgresql, rows_of_sqlite
+from tests.faults.stored import rows_of_mariadb, rows_of_postgresql, rows_of_sqlite
 from tests.faults.victims import kill_repeatedly, victim
 from tests.station_process import StationProcess
 
@@ -16,6 +16,7 @@ pytestmark = pytest.mark.anyio
 
 KILLS_ON_SQLITE = 20
 KILLS_ON_POSTGRESQL = 14
+KILLS_ON_MARIADB = 6
 TOO_LITTLE_LOAD = "no kill fell between a commit and its answers"
 """Four of five kills on SQLite do, two of five on PostgreSQL."""
 
@@ -40,4 +41,14 @@ async def test_nothing_acknowledged_is_lost_by_14_kills_on_postgresql(
         await kill_repeatedly(found, chance, kills=KILLS_ON_POSTGRESQL)
         assert found.cut_short, TOO_LITTLE_LOAD
         stored = found.journal.verify(await rows_of_postgresql(own_database))
+        assert stored.keys() == found.journal.sent.keys()
+
+
+@pytest.mark.parametrize("own_database", ["mariadb"], indirect=True)
+async def test_nothing_acknowledged_is_lost_by_6_kills_on_mariadb(
+    tmp_path: Path, own_database: str, chance: random.Random
+) -> None:
+    with victim(StationProcess(tmp_path / "data", database_url=own_database)) as found:
+        await kill_repeatedly(found, chance, kills=KILLS_ON_MARIADB)
+        stored = found.journal.verify(await rows_of_mariadb(own_database))
         assert stored.keys() == found.journal.sent.keys()

@@ -29,7 +29,7 @@ from tests.contracts.readings import (
     everything,
     rows_of,
 )
-from tests.services import fresh_postgresql_database
+from tests.services import fresh_server_database
 
 pytestmark = pytest.mark.anyio
 
@@ -42,13 +42,13 @@ LONG_SERIES = 3
 Rows = list[tuple[Any, ...]]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
     """An empty telemetry database."""
     if request.param == "sqlite":
         yield database_url(None, data_dir=tmp_path)
     else:
-        with fresh_postgresql_database() as address:
+        with fresh_server_database(request.param) as address:
             yield database_url(address, data_dir=tmp_path)
 
 

@@ -17,20 +17,20 @@ from fieldstation.migrations.chain import configuration, differences
 from fieldstation.migrations.revisions import REVISIONS
 from fieldstation.migrations.upgrade import on_connection, pending_revisions, upgrade
 from fieldstation.tables import METADATA
-from tests.services import fresh_postgresql_database
+from tests.services import fresh_mariadb_database, fresh_server_database, on_mariadb
 
 pytestmark = pytest.mark.anyio
 
 TARGETS = ("station", "telemetry")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
-    """An empty database; both targets live in it, as on one PostgreSQL."""
+    """An empty database; both targets live in it, as on one server."""
     if request.param == "sqlite":
         yield database_url(None, data_dir=tmp_path)
     else:
-        with fresh_postgresql_database() as address:
+        with fresh_server_database(request.param) as address:
             yield database_url(address, data_dir=tmp_path)
 
 
@@ -105,11 +105,56 @@ async def test_a_column_that_no_migration_made_shows_as_a_difference(url: URL) -
     assert "colour" in repr(found)
 
 
+@pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
 async def test_a_failed_upgrade_leaves_no_half_of_it(url: URL) -> None:
     await on_connection(url, lambda c: c.execute(text("CREATE TABLE device_tag (x INTEGER)")))
     with pytest.raises(Exception, match="device_tag"):
         await upgrade(url, "station")
     assert await tables(url) <= {"device_tag"}
+
+
+async def test_an_upgrade_of_mariadb_that_was_cut_off_says_what_to_do(tmp_path: Path) -> None:
+    with fresh_mariadb_database() as address:
+        url = database_url(address, data_dir=tmp_path)
+        await on_connection(url, lambda c: c.execute(text("CREATE TABLE device_tag (x INTEGER)")))
+        with pytest.raises(Exception, match="device_tag"):
+            await upgrade(url, "station")
+        half = await tables(url)
+        assert {"schema_upgrade_station", "device"} <= half
+        for again in (upgrade, pending_revisions):
+            with pytest.raises(Conflict, match="was cut off"):
+                await again(url, "station")
+        assert await tables(url) == half
+        await upgrade(url, "telemetry")
+        assert await found_differences(url, "telemetry") == []
+
+
+async def test_mariadb_keeps_texts_and_bytes_as_long_as_any(tmp_path: Path) -> None:
+    """Whatever the database's own character set and types are."""
+    with fresh_mariadb_database() as address:
+        url = database_url(address, data_dir=tmp_path)
+        for target in TARGETS:
+            await upgrade(url, target)
+        name = str(url.database)
+        assert (
+            await on_mariadb(
+                "SELECT table_name, column_name, column_type, collation_name FROM"
+                " information_schema.columns WHERE table_schema = %s AND (data_type IN"
+                " ('blob', 'text', 'tinytext', 'tinyblob') OR (data_type = 'varchar'"
+                " AND collation_name <> 'utf8mb4_nopad_bin'))"
+                " AND table_name NOT LIKE 'schema_version%%'",
+                name,
+            )
+            == ()
+        )
+        assert (
+            await on_mariadb(
+                "SELECT table_name FROM information_schema.tables"
+                " WHERE table_schema = %s AND engine <> 'InnoDB'",
+                name,
+            )
+            == ()
+        )
 
 
 async def test_two_nodes_that_start_together_upgrade_one_after_the_other(url: URL) -> None:
@@ -154,14 +199,16 @@ async def test_a_schema_that_this_version_does_not_know_is_refused(url: URL, not
     assert await tables(url) == before
 
 
-async def test_a_server_that_does_not_answer_is_busy(tmp_path: Path) -> None:
-    url = database_url("postgresql://nobody@127.0.0.1:1/none", data_dir=tmp_path)
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+async def test_a_server_that_does_not_answer_is_busy(tmp_path: Path, scheme: str) -> None:
+    url = database_url(f"{scheme}://nobody@127.0.0.1:1/none", data_dir=tmp_path)
     with pytest.raises(Busy, match="does not answer"):
         await upgrade(url, "station")
 
 
-async def test_a_server_without_that_database_is_one_sentence(tmp_path: Path) -> None:
-    with fresh_postgresql_database() as address:
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+async def test_a_server_without_that_database_is_one_sentence(tmp_path: Path, kind: str) -> None:
+    with fresh_server_database(kind) as address:
         url = database_url(f"{address}_missing", data_dir=tmp_path)
         with pytest.raises(Busy, match="DATABASE_URL"):
             await upgrade(url, "station")

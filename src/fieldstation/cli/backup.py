@@ -96,7 +96,7 @@ def restore(
     from fieldstation.core.clock import SystemClock
 
     settings = settings_of(data_dir=data_dir)
-    files = sqlite_files(settings, instead="pg_restore")
+    files = sqlite_files(settings, instead="pg_restore for PostgreSQL, mariadb for MariaDB")
     directory = DataDirectory(settings.station.data_dir)
     directory.prepare()
     directory.lock()
@@ -131,7 +131,7 @@ async def create_anywhere(settings: Settings, output: Path) -> dict[str, Any]:
     from fieldstation.adapters.control import ask_station
     from fieldstation.adapters.data_directory import DataDirectory
 
-    files = sqlite_files(settings, instead="pg_dump")
+    files = sqlite_files(settings, instead="pg_dump for PostgreSQL, mariadb-dump for MariaDB")
     directory = DataDirectory(settings.station.data_dir)
     try:
         return await ask_station(directory.control_socket, "backup.create", {"output": str(output)})
@@ -152,7 +152,7 @@ def sqlite_files(settings: Settings, *, instead: str) -> dict[str, Path]:
 
     urls = {"station_db": station_url(settings), "telemetry_db": telemetry_url(settings)}
     if any(url.get_backend_name() != "sqlite" for url in urls.values()):
-        raise Conflict(f"fieldstation backup is for SQLite; use {instead} for PostgreSQL.")
+        raise Conflict(f"fieldstation backup is for SQLite; use {instead}.")
     return {name: Path(url.database or "") for name, url in urls.items()}
 
 

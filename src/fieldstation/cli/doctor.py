@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fieldstation.adapters.diagnosis.report import Check
     from fieldstation.domains.telemetry.ports import StoreTotals
 
+DRIVERS = {"postgresql": "asyncpg", "mariadb": "asyncmy"}
+
 
 def doctor(
     *,
@@ -90,8 +92,11 @@ def check_host(settings: Settings, urls: "dict[str, URL]") -> "list[Check]":
         if mqtt.tls_port is not None:
             wanted.append(("mqtt tls port", mqtt.host, mqtt.tls_port, "MQTT_TLS_PORT"))
     return [
-        software.check_driver(
-            "asyncpg", is_needed=any(is_postgresql(url) for url in urls.values())
+        *(
+            software.check_driver(
+                name, module, is_needed=any(is_on(name, url) for url in urls.values())
+            )
+            for name, module in DRIVERS.items()
         ),
         software.check_open_files(settings),
         directory.check_data_directory(path),
@@ -106,13 +111,14 @@ def check_host(settings: Settings, urls: "dict[str, URL]") -> "list[Check]":
 
 
 def check_databases(urls: "dict[str, URL]") -> "list[Check]":
-    from fieldstation.adapters.diagnosis import postgresql, sqlite_files
+    from fieldstation.adapters.diagnosis import mariadb, postgresql, sqlite_files
     from fieldstation.migrations.revisions import REVISIONS
 
     checks: list[Check] = []
     for target, url in urls.items():
-        if is_postgresql(url):
-            checks += asyncio.run(postgresql.check_server(url, target, REVISIONS))
+        if not is_on("sqlite", url):
+            server = mariadb if is_on("mariadb", url) else postgresql
+            checks += asyncio.run(server.check_server(url, target, REVISIONS))
             continue
         file = Path(url.database or "")
         if target == "station" and file.parent.is_dir():
@@ -166,8 +172,8 @@ def is_sound(target: str, url: "URL", before: "list[Check]") -> bool:
     from fieldstation.adapters.diagnosis.report import Verdict
 
     sound = all(check.verdict is Verdict.OK for check in before if check.name.startswith(target))
-    return sound and (is_postgresql(url) or Path(url.database or "").exists())
+    return sound and (not is_on("sqlite", url) or Path(url.database or "").exists())
 
 
-def is_postgresql(url: "URL") -> bool:
-    return url.get_backend_name() == "postgresql"
+def is_on(name: str, url: "URL") -> bool:
+    return url.get_backend_name() == name

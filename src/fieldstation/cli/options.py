@@ -21,7 +21,7 @@ DataDir = Annotated[
 ]
 DatabaseUrl = Annotated[
     str | None,
-    typer.Option(help="sqlite:///… or postgresql://…  [DATABASE_URL, a file in the directory]"),
+    typer.Option(help="sqlite:///…, postgresql://… or mysql+pymysql://…  [DATABASE_URL, a file]"),
 ]
 RedisUrl = Annotated[
     str | None,

@@ -50,6 +50,8 @@ def configure_logging(*, level: str, renderer: Literal["console", "json"]) -> No
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.getLogger("uvicorn.access").disabled = True  # the station writes its own
+    # It repeats what MariaDB remarks on statements that succeeded.
+    logging.getLogger("asyncmy").setLevel(max(logging.ERROR, root.level))
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from fieldstation.core.errors import Busy, Invalid, disk_full
 from fieldstation.core.events import Event, Publish
+from fieldstation.db import mariadb
 from fieldstation.db.engines import Engines
 
 EVENTS = "fieldstation.events"
@@ -29,7 +30,7 @@ class Database:
 
     @property
     def dialect(self) -> str:
-        """The database's name: ``sqlite`` or ``postgresql``."""
+        """The database's name: ``sqlite``, ``postgresql`` or ``mariadb``."""
         return self._engines.writer.dialect.name
 
     @asynccontextmanager
@@ -107,7 +108,17 @@ def sql_state(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
 
 
+def broken(error: IntegrityError) -> str:
+    """Say what a refused row broke, in words that have the constraint's or column's name."""
+    message = str(error.orig)
+    if mariadb.error_number(error.orig) is None:
+        return message
+    return mariadb.broken_constraint(error.statement, message)
+
+
 def is_disk_full(error: DBAPIError) -> bool:
+    if mariadb.error_number(error.orig) in mariadb.DISK_FULL:
+        return True
     code = getattr(error.orig, "sqlite_errorcode", 0)
     return code & 0xFF == sqlite3.SQLITE_FULL or sql_state(error) == POSTGRESQL_DISK_FULL
 
@@ -116,6 +127,9 @@ def is_unavailable(error: DBAPIError) -> bool:
     """Tell an absent, full or locked database from a wrong statement."""
     if error.connection_invalidated:
         return True
+    number = mariadb.error_number(error.orig)
+    if number is not None:
+        return number in mariadb.AWAY
     state = sql_state(error)
     if state is not None:
         return state.startswith(POSTGRESQL_AWAY)

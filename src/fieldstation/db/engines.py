@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from fieldstation.core.settings import DatabaseSettings, Settings, SettingsError
+from fieldstation.db import mariadb
 
 SQLITE_READERS = 4
 SQLITE_BUSY_TIMEOUT_MS = 5_000
@@ -20,7 +21,10 @@ DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
+    "mysql": "mariadb+asyncmy",
+    "mariadb": "mariadb+asyncmy",
 }
+USE = "use sqlite:///path, postgresql://user@host/name or mysql+pymysql://user@host/name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +51,14 @@ def database_url(
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError) as error:
-        raise SettingsError(
-            f"{name}: not a URL; use sqlite:///path or postgresql://user@host/name"
-        ) from error
+        raise SettingsError(f"{name}: not a URL; {USE}") from error
     driver = DRIVERS.get(parsed.get_backend_name())
     if driver is None:
-        raise SettingsError(
-            f"{name}: {parsed.get_backend_name()} is not supported; "
-            "use sqlite:///path or postgresql://user@host/name"
-        )
-    return parsed.set(drivername=driver)
+        raise SettingsError(f"{name}: {parsed.get_backend_name()} is not supported; {USE}")
+    url_with_driver = parsed.set(drivername=driver)
+    if url_with_driver.get_backend_name() == mariadb.BACKEND:
+        mariadb.refuse_unknown_options(url_with_driver, name)
+    return url_with_driver
 
 
 def station_url(settings: Settings) -> URL:
@@ -87,16 +89,48 @@ def create_engines(url: URL, settings: DatabaseSettings) -> Engines:
                 url, pool_size=SQLITE_READERS, begin="BEGIN DEFERRED", settings=settings
             ),
         )
-    engine = create_async_engine(
+    engine = server_engine(
         url,
         pool_size=settings.pool_size,
         max_overflow=settings.pool_overflow_max,
         pool_timeout=settings.pool_timeout_s,
         pool_pre_ping=True,
-        connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S},
     )
+    if url.get_backend_name() == mariadb.BACKEND:
+        return Engines(writer=engine, reader=reading_mariadb(engine))
     reader = engine.execution_options(postgresql_readonly=True)
     return Engines(writer=engine, reader=reader)
+
+
+def server_engine(
+    url: URL, *, command_timeout_s: int | None = COMMAND_TIMEOUT_S, **options: Any
+) -> AsyncEngine:
+    """Create an engine for PostgreSQL or MariaDB; ``options`` are SQLAlchemy's."""
+    if url.get_backend_name() == mariadb.BACKEND:
+        arguments = {**mariadb.connect_arguments(url), "read_timeout": command_timeout_s}
+        engine = create_async_engine(url.set(query={}), connect_args=arguments, **options)
+        # SQLAlchemy sets the character set anew behind what the driver began with.
+        event.listen(engine.sync_engine, "connect", begin_mariadb_session)
+        return engine
+    arguments = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": command_timeout_s}
+    return create_async_engine(url, connect_args=arguments, **options)
+
+
+def begin_mariadb_session(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    cursor.execute(mariadb.SESSION)
+    cursor.close()
+
+
+def reading_mariadb(engine: AsyncEngine) -> AsyncEngine:
+    """Return the same engine for transactions that cannot write."""
+    reader = engine.execution_options()
+
+    @event.listens_for(reader.sync_engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql("START TRANSACTION READ ONLY")
+
+    return reader
 
 
 def looking_engine(url: URL) -> AsyncEngine:
@@ -105,11 +139,7 @@ def looking_engine(url: URL) -> AsyncEngine:
     On SQLite it can neither write nor checkpoint, not even when it closes last.
     """
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(
-            url,
-            poolclass=NullPool,
-            connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S},
-        )
+        return server_engine(url, poolclass=NullPool)
     file = Path(url.database or "").absolute().as_uri()
     return create_async_engine(
         url.set(database=file, query={"mode": "ro", "uri": "true"}), poolclass=NullPool

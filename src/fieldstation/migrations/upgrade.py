@@ -2,15 +2,23 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.exc import DatabaseError, DBAPIError, InvalidRequestError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from fieldstation.core.errors import Busy
+from fieldstation.core.errors import Busy, Conflict
+from fieldstation.db import mariadb
 from fieldstation.db.database import sql_state
+from fieldstation.db.engines import server_engine
+from fieldstation.db.mariadb_upgrades import (
+    marked,
+    refuse_interrupted,
+    refuse_other_servers,
+    wait_for_other_nodes,
+)
 from fieldstation.migrations.revisions import missing
 
 LOCK_KEY = 0x6669656C64  # "field": two nodes that start together upgrade one after the other
@@ -21,9 +29,10 @@ AWAY = "The database does not answer; start it, or set DATABASE_URL right."
 
 
 async def upgrade(url: URL, target: str) -> None:
-    """Apply what is missing, in one transaction.
+    """Apply what is missing: in one transaction, but on MariaDB, which has none for this.
 
-    Raises ``Busy`` when the database does not answer, ``Conflict`` when it is of a newer version.
+    Raises ``Busy`` when the database does not answer, ``Conflict`` when it is of a newer version or
+    an upgrade of it was cut off.
     """
     await on_connection(url, lambda connection: apply_missing(connection, target))
 
@@ -34,7 +43,7 @@ async def pending_revisions(url: URL, target: str) -> list[str]:
     Raises ``Busy`` and ``Conflict`` as above.
     """
     found: list[str] = []
-    await on_connection(url, lambda connection: found.extend(missing(connection, target)))
+    await on_connection(url, lambda connection: found.extend(lacking(connection, target)))
     return found
 
 
@@ -42,20 +51,48 @@ async def on_connection(url: URL, work: Callable[[Connection], object]) -> None:
     if url.get_backend_name() == "sqlite":
         run_on_sqlite(url, work)
         return
-    engine = create_async_engine(url, poolclass=NullPool)
+    engine = server_engine(url, command_timeout_s=None, poolclass=NullPool)
+    run = on_mariadb if url.get_backend_name() == mariadb.BACKEND else on_postgresql
     try:
-        async with engine.begin() as connection:
-            if engine.dialect.name == "postgresql":
-                await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_KEY})"))
-            await connection.run_sync(work)
-    except (OSError, OperationalError) as error:
-        raise Busy(AWAY) from error
-    except DBAPIError as error:
-        if not str(sql_state(error)).startswith(NOT_LET_IN):
+        async with engine.connect() as connection:
+            await connection.run_sync(run, work)
+    except InvalidRequestError as error:
+        if "MariaDB" not in str(error):
             raise
-        raise Busy(f"{error.orig}; create it, or set DATABASE_URL right.") from error
+        raise Conflict(f"{error} Fieldstation needs MariaDB, or PostgreSQL.") from error
+    except (OSError, DBAPIError) as error:
+        reason = why_not(error)
+        if reason is None:
+            raise
+        raise Busy(reason) from error
     finally:
         await engine.dispose()
+
+
+def why_not(error: OSError | DBAPIError) -> str | None:
+    """Say what to do about a server that does not answer or does not let the station in."""
+    if not isinstance(error, DBAPIError):
+        return AWAY
+    number = mariadb.error_number(error.orig)
+    if str(sql_state(error)).startswith(NOT_LET_IN) or number in mariadb.NOT_LET_IN:
+        reason = error.orig.args[-1] if error.orig and error.orig.args else error.orig
+        return f"{reason}; create it, or set DATABASE_URL right."
+    if number is not None:
+        return AWAY if number in mariadb.AWAY else None
+    return AWAY if isinstance(error, OperationalError) else None
+
+
+def on_postgresql(connection: Connection, work: Callable[[Connection], object]) -> None:
+    connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK_KEY})"))
+    work(connection)
+    connection.commit()
+
+
+def on_mariadb(connection: Connection, work: Callable[[Connection], object]) -> None:
+    refuse_other_servers(connection)
+    wait_for_other_nodes(connection)
+    work(connection)
+    connection.commit()
 
 
 def run_on_sqlite(url: URL, work: Callable[[Connection], object]) -> None:
@@ -85,9 +122,18 @@ def run_on_sqlite(url: URL, work: Callable[[Connection], object]) -> None:
 
 
 def apply_missing(connection: Connection, target: str) -> None:
-    if not missing(connection, target):
+    if not lacking(connection, target):
         return
     # Alembic is an eighth of a start, and hardly any start finds something missing.
     from fieldstation.migrations.chain import run_upgrade  # noqa: PLC0415
 
-    run_upgrade(connection, target)
+    can_undo = connection.dialect.name != mariadb.BACKEND
+    with nullcontext() if can_undo else marked(connection, target):
+        run_upgrade(connection, target)
+
+
+def lacking(connection: Connection, target: str) -> tuple[str, ...]:
+    """Return the missing revisions. Raises ``Conflict`` where nobody can go on."""
+    if connection.dialect.name == mariadb.BACKEND:
+        refuse_interrupted(connection, target)
+    return missing(connection, target)

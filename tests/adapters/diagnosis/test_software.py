@@ -55,9 +55,11 @@ def test_the_warning_names_the_rule_of_one_writer() -> None:
 
 
 def test_missing_driver_is_a_failure_only_when_it_is_needed() -> None:
-    assert check_driver("no_such_driver", is_needed=True).verdict is Verdict.FAILURE
-    assert check_driver("no_such_driver", is_needed=False).verdict is Verdict.OK
-    assert check_driver("asyncpg", is_needed=True).verdict is Verdict.OK
+    missing = check_driver("mariadb", "no_such_driver", is_needed=True)
+    assert missing.verdict is Verdict.FAILURE
+    assert "fieldstation[mariadb]" in str(missing.advice)
+    assert check_driver("mariadb", "no_such_driver", is_needed=False).verdict is Verdict.OK
+    assert check_driver("postgresql", "asyncpg", is_needed=True).verdict is Verdict.OK
 
 
 @pytest.mark.parametrize(("limit", "verdict"), [(64, "failure"), (1024, "warning")])

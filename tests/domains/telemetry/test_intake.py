@@ -9,7 +9,7 @@ from fieldstation.core.clock import instant_to_us
 from fieldstation.core.errors import Busy, TooLarge
 from fieldstation.core.ids import new_id
 from fieldstation.domains.telemetry.catalog import DeviceSeries
-from fieldstation.domains.telemetry.intake import Heartbeat
+from fieldstation.domains.telemetry.intake import DETAILS_PER_GROUP, Heartbeat
 from fieldstation.domains.telemetry.payloads import Incoming
 from fieldstation.domains.telemetry.ports import Refusal
 from tests.domains.telemetry.pipeline import (
@@ -99,6 +99,18 @@ async def test_groups_are_bounded_and_keep_their_order(waiting: Pipeline) -> Non
         sizes.append(len(group))
         waiting.intake.done(group)
     assert sizes == [18, 18, 9]
+
+
+async def test_texts_and_metadata_of_a_group_are_bounded(tmp_path: Path) -> None:
+    async with pipeline(tmp_path, writing=False) as built:
+        mine = device()
+        for text in (True, True, False):
+            values = [f"state {at}" if text else at for at in range(DETAILS_PER_GROUP // 2)]
+            built.intake.offer(mine, incoming(*values), protocol="http")
+            built.intake.count_for(Receipt())
+        groups = [await built.intake.take() for _ in range(2)]
+    assert [len(group.details) for group in groups] == [DETAILS_PER_GROUP, 0]
+    assert [len(group) for group in groups] == [DETAILS_PER_GROUP, DETAILS_PER_GROUP // 2]
 
 
 async def test_an_offer_larger_than_a_group_is_a_group_of_its_own(waiting: Pipeline) -> None:

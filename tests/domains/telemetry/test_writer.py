@@ -154,6 +154,21 @@ async def test_a_defect_fails_its_group_and_the_next_is_stored(running: Pipeline
     assert (await running.stored()).value == [3.0]
 
 
+async def test_more_than_the_database_takes_at_once_is_refused_and_not_tried_again(
+    running: Pipeline,
+) -> None:
+    store = fail_with(running, TooLarge("More than max_allowed_packet."))
+    receipt, mine = Receipt(), await running.series()
+    running.intake.offer(mine, incoming(1.0), protocol="mqtt")
+    running.intake.count_for(receipt)
+    start, count, _ = running.intake.offer(mine, incoming(2.0), protocol="http")
+    with pytest.raises(TooLarge, match="max_allowed_packet"):
+        await running.intake.wait_for(start, count)
+    assert (receipt.settled, receipt.failed) == (0, 1)
+    assert (await running.take({"sensor_type": "t", "value": 3}))["accepted"] == 1
+    assert (store.appends, (await running.stored()).value) == (2, [3.0])
+
+
 async def test_a_client_that_left_does_not_disturb_the_writer(running: Pipeline) -> None:
     start, count, _ = running.intake.offer(await running.series(), incoming(1.0), protocol="http")
     running.intake.wait_for(start, count).cancel()

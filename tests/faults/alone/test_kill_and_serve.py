@@ -1,6 +1,6 @@
 """After a kill under load the station serves within 3 s, and nothing acknowledged is lost.
 
-With ``test_kill.py``, where no clock runs, these are 62 kills.
+With ``test_kill.py``, where no clock runs, these are 68 kills.
 """
 
 import random

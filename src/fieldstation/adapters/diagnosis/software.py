@@ -43,16 +43,18 @@ def check_sqlite(version: Version = sqlite3.sqlite_version_info) -> Check:
     return ok("sqlite version", text)
 
 
-def check_driver(module: str, *, is_needed: bool) -> Check:
+def check_driver(database: str, module: str, *, is_needed: bool) -> Check:
+    """Look for the driver of a database; its extra has the database's name."""
+    name = f"{database} driver"
     if find_spec(module) is not None:
-        return ok("postgresql driver", f"{module} is installed")
+        return ok(name, f"{module} is installed")
     if is_needed:
         return failure(
-            "postgresql driver",
-            f"{module} is not installed, and the settings name a PostgreSQL database",
-            "Install it: pip install 'fieldstation[postgresql]'",
+            name,
+            f"{module} is not installed, and the settings name a {database} database",
+            f"Install it: pip install 'fieldstation[{database}]'",
         )
-    return ok("postgresql driver", f"{module} is not installed, and not needed on SQLite")
+    return ok(name, f"{module} is not installed, and not needed here")
 
 
 def check_open_files(settings: Settings) -> Check:

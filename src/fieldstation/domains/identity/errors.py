@@ -15,7 +15,7 @@ bad_credential = denials.bad_credential
 missing_scope = denials.missing_scope
 foreign_origin = denials.foreign_origin
 
-# SQLite names the column, PostgreSQL the constraint, which has the column in its name.
+# SQLite names the column, the servers the constraint, which has the column in its name.
 TAKEN = {
     "email_key": ("email_taken", "This e-mail address has an account already."),
     "username_key": ("username_taken", "This username is taken; choose another."),

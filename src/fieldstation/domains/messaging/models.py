@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fieldstation.db.base import ID_LENGTH, Base
-from fieldstation.db.types import UtcInstant
+from fieldstation.db.types import KeyText, UtcInstant
 from fieldstation.domains.messaging.schemas import CLIENT_ID_CHARACTERS_MAX, TOPIC_BYTES_MAX
 
 PAYLOAD_BYTES_MAX = 1024 * 1024
@@ -51,7 +51,7 @@ class SubscriptionRow(Base):
 
     organization_id: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
     client_id: Mapped[str] = mapped_column(String(CLIENT_ID_CHARACTERS_MAX), primary_key=True)
-    topic_filter: Mapped[str] = mapped_column(String(TOPIC_BYTES_MAX), primary_key=True)
+    topic_filter: Mapped[str] = mapped_column(KeyText(TOPIC_BYTES_MAX), primary_key=True)
     options: Mapped[int]
     identifier: Mapped[int]
 

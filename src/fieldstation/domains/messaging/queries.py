@@ -14,12 +14,11 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from fieldstation.db.base import Base
-from fieldstation.db.statements import rows_changed
+from fieldstation.db.statements import rows_changed, upsert
 from fieldstation.domains.messaging.models import (
     HandoverRow,
     MessageRow,
@@ -117,30 +116,23 @@ async def put_rows(
     names = [column.key for column in model.__table__.primary_key]
     columns = [getattr(model, name) for name in names]
     await delete_keys(session, model, columns, sorted(k for k, row in rows.items() if row is None))
-    added = [rows[key] for key in sorted(key for key, row in rows.items() if row is not None)]
+    present = {key: row for key, row in rows.items() if row is not None}
+    added = [present[key] for key in sorted(present)]
+    changed = [
+        column.key for column in model.__table__.columns if column.key not in {*names, *kept}
+    ]
+    changed.sort(key=lambda name: name == newest_by)
     for start in range(0, len(added), ROWS_PER_STATEMENT):
-        insert = insert_into(session, model).values(added[start : start + ROWS_PER_STATEMENT])
-        changed = {
-            column.key: insert.excluded[column.key]
-            for column in model.__table__.columns
-            if column.key not in {*names, *kept}
-        }
-        condition = None
-        if newest_by is not None:
-            condition = getattr(model, newest_by) <= insert.excluded[newest_by]
-        if changed:
-            insert = insert.on_conflict_do_update(
-                index_elements=names, set_=changed, where=condition
-            )
-        else:
-            insert = insert.on_conflict_do_nothing(index_elements=names)
+        insert = upsert(
+            session,
+            model,
+            added[start : start + ROWS_PER_STATEMENT],
+            changes=lambda new: [(name, new[name]) for name in changed],
+            where=None
+            if newest_by is None
+            else lambda new: getattr(model, newest_by) <= new[newest_by],
+        )
         await session.execute(insert)
-
-
-def insert_into(session: AsyncSession, model: type[Base]) -> Any:  # each dialect has its own type
-    """Return an INSERT of the session's dialect that can say what a conflict does."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    return dialect.insert(model)
 
 
 async def delete_keys(
@@ -188,28 +180,25 @@ async def take(
     What this node holds already keeps its epoch.
     """
     organization_id, client_id = key
-    insert = insert_into(session, SessionRow).values(
-        organization_id=organization_id,
-        client_id=client_id,
-        owner="",
-        expiry_s=0,
-        left_us=0,
-        began_us=now_us,
-        node_id=node_id,
-        epoch=now_us,
-    )
+    row = {
+        "organization_id": organization_id,
+        "client_id": client_id,
+        "owner": "",
+        "expiry_s": 0,
+        "left_us": 0,
+        "began_us": now_us,
+        "node_id": node_id,
+        "epoch": now_us,
+    }
     mine = SessionRow.node_id == node_id
     held = and_(mine, SessionRow.epoch == held_epoch)
-    result = await session.execute(
-        insert.on_conflict_do_update(
-            index_elements=["organization_id", "client_id"],
-            set_={
-                "node_id": node_id,
-                "epoch": case((held, SessionRow.epoch), else_=SessionRow.epoch + 1),
-                "former_node_id": case((mine, null()), else_=SessionRow.node_id),
-            },
-        ).returning(SessionRow.epoch, SessionRow.former_node_id)
+    changes = (
+        ("former_node_id", case((mine, null()), else_=SessionRow.node_id)),
+        ("epoch", case((held, SessionRow.epoch), else_=SessionRow.epoch + 1)),
+        ("node_id", node_id),
     )
+    insert = upsert(session, SessionRow, [row], changes=lambda _: changes)
+    result = await session.execute(insert.returning(SessionRow.epoch, SessionRow.former_node_id))
     taken = result.one()
     return taken.epoch, taken.former_node_id
 

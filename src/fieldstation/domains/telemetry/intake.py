@@ -24,6 +24,7 @@ from fieldstation.domains.telemetry.ports import FLAG_DETAIL, Detail, Kind, Refu
 
 ORGANIZATION_SHARE = 0.5
 SPELLINGS_PER_SERIES_MAX = 4
+DETAILS_PER_GROUP = 2_000  # long texts and metadata; MariaDB takes 16 MiB at once
 TIMES_MAX = 4_096
 TIMES_KEPT_US = 1_000_000
 FULL = "The intake queue is full; nothing of this was stored, send it again in a moment."
@@ -76,7 +77,10 @@ class Intake:
         The caller adds the receipt: ``wait_for`` or ``count_for``, in the same turn of the loop.
         """
         group = self._open
-        if group.entries and len(group) + len(readings) > self._settings.batch_readings_max:
+        if group.entries and (
+            len(group) + len(readings) > self._settings.batch_readings_max
+            or len(group.details) >= DETAILS_PER_GROUP
+        ):
             group = self._next_group()
         if len(readings) > self._share_max:
             raise TooLarge(

@@ -9,7 +9,7 @@ from itertools import compress
 import structlog
 
 from fieldstation.core.clock import Clock
-from fieldstation.core.errors import DISK_FULL, Busy, StationError
+from fieldstation.core.errors import DISK_FULL, Busy, StationError, TooLarge
 from fieldstation.core.ids import new_id
 from fieldstation.domains.telemetry.anomalies import (
     FLAG_SCORE,
@@ -123,11 +123,12 @@ class Writer:
             log.warning("commit_failed", reason=error.detail, readings=len(group))
             group.fail_waiters(error)
             return error if error.code == DISK_FULL else Busy(AWAY, code="database_unavailable")
+        except TooLarge as error:  # more than the database ever takes at once
+            log.warning("commit_refused", reason=error.detail, readings=len(group))
+            give_up(group, error)
         except Exception:  # a defect must not end the writer; nothing was acknowledged
             log.exception("commit_crashed", readings=len(group))
-            group.fail_waiters(StationError("The station could not store this."))
-            for receipt, count in group.counted.items():
-                receipt.fail(count)
+            give_up(group, StationError("The station could not store this."))
         return None
 
     async def _commit(self, group: Group) -> None:
@@ -275,6 +276,13 @@ def score(group: Group) -> None:
             details[position] = Detail(
                 metadata=known.metadata if known else None, score=round(distance, 3)
             )
+
+
+def give_up(group: Group, error: StationError) -> None:
+    """Tell everybody who waits for a group that nothing of it was stored."""
+    group.fail_waiters(error)
+    for receipt, count in group.counted.items():
+        receipt.fail(count)
 
 
 def settle(group: Group, outcomes: bytes | None) -> None:

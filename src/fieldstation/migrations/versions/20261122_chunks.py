@@ -111,9 +111,10 @@ def move_details() -> None:
         sa.PrimaryKeyConstraint("hour", "series_id", "ts", name=op.f("pk_reading_detail")),
         sqlite_with_rowid=False,
     )
+    hour = whole("d.minute", 60)
     op.execute(
-        "INSERT INTO reading_detail (hour, flags, series_id, ts, value, text, metadata, score)"
-        " SELECT d.minute / 60, r.flags, d.series_id, d.ts, r.value, d.text, d.metadata, d.score"
+        "INSERT INTO reading_detail (hour, flags, series_id, ts, value, text, metadata, score)"  # noqa: S608 - our own names
+        f" SELECT {hour}, r.flags, d.series_id, d.ts, r.value, d.text, d.metadata, d.score"
         " FROM old_reading_detail AS d JOIN reading AS r"
         " ON r.minute = d.minute AND r.series_id = d.series_id AND r.ts = d.ts"
     )
@@ -159,6 +160,12 @@ def order_the_log() -> None:
     )
 
 
+def whole(dividend: str, divisor: int) -> str:
+    """Divide whole numbers, rounding down."""
+    sign = "DIV" if op.get_bind().dialect.name == "mariadb" else "/"
+    return f"{dividend} {sign} {divisor}"
+
+
 def set_aside(name: str) -> None:
     """Rename a table; on PostgreSQL its keys too, for their names are the schema's."""
     op.rename_table(name, f"old_{name}")
@@ -196,7 +203,7 @@ def restore_log() -> None:
         " FROM old_intake_batch"
     )
     op.drop_table("old_intake_batch")
-    op.execute("DELETE FROM tally WHERE name IN ('flushed_through', 'flushing_through')")
+    op.execute("DELETE FROM tally WHERE name IN ('flushed_through', 'flushing_through', 'turn')")
 
 
 def restore_readings() -> None:
@@ -270,8 +277,9 @@ def restore_details() -> None:
         sa.PrimaryKeyConstraint("minute", "series_id", "ts", name=op.f("pk_reading_detail")),
         sqlite_with_rowid=False,
     )
+    minute = f"CAST({whole('ts', 60_000_000)} AS INTEGER)"
     op.execute(
-        "INSERT INTO reading_detail SELECT CAST(ts / 60000000 AS INTEGER), series_id, ts, text,"
-        " metadata, score FROM old_reading_detail"
+        f"INSERT INTO reading_detail SELECT {minute}, series_id, ts, text, metadata, score"  # noqa: S608 - our own names
+        " FROM old_reading_detail"
     )
     op.drop_table("old_reading_detail")

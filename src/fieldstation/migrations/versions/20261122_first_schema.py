@@ -409,36 +409,36 @@ def create_telemetry_tables() -> None:
 
 
 def drop_station_tables() -> None:
-    op.drop_index(op.f("ix_refresh_token_user_id"), table_name="refresh_token")
-    op.drop_index(op.f("ix_refresh_token_family_id"), table_name="refresh_token")
-    op.drop_index(op.f("ix_refresh_token_expires_at"), table_name="refresh_token")
+    drop_index(op.f("ix_refresh_token_user_id"), table_name="refresh_token")
+    drop_index(op.f("ix_refresh_token_family_id"), table_name="refresh_token")
+    drop_index(op.f("ix_refresh_token_expires_at"), table_name="refresh_token")
     op.drop_table("refresh_token")
-    op.drop_index(op.f("ix_membership_user_id"), table_name="membership")
+    drop_index(op.f("ix_membership_user_id"), table_name="membership")
     op.drop_table("membership")
-    op.drop_index("ix_device_tag_tag", table_name="device_tag")
+    drop_index("ix_device_tag_tag", table_name="device_tag")
     op.drop_table("device_tag")
-    op.drop_index(op.f("ix_user_account_managing_organization_id"), table_name="user_account")
+    drop_index(op.f("ix_user_account_managing_organization_id"), table_name="user_account")
     op.drop_table("user_account")
-    op.drop_index(op.f("ix_socket_ticket_organization_id"), table_name="socket_ticket")
-    op.drop_index(op.f("ix_socket_ticket_expires_at"), table_name="socket_ticket")
+    drop_index(op.f("ix_socket_ticket_organization_id"), table_name="socket_ticket")
+    drop_index(op.f("ix_socket_ticket_expires_at"), table_name="socket_ticket")
     op.drop_table("socket_ticket")
-    op.drop_index("ix_device_organization_id_last_seen_at", table_name="device")
-    op.drop_index("ix_device_organization_id_created_at", table_name="device")
+    drop_index("ix_device_organization_id_last_seen_at", table_name="device")
+    drop_index("ix_device_organization_id_created_at", table_name="device")
     op.drop_table("device")
-    op.drop_index("ix_api_key_subject_id_organization_id", table_name="api_key")
-    op.drop_index(op.f("ix_api_key_organization_id"), table_name="api_key")
+    drop_index("ix_api_key_subject_id_organization_id", table_name="api_key")
+    drop_index(op.f("ix_api_key_organization_id"), table_name="api_key")
     op.drop_table("api_key")
-    op.drop_index(op.f("ix_revocation_subject"), table_name="revocation")
-    op.drop_index(op.f("ix_revocation_at"), table_name="revocation")
+    drop_index(op.f("ix_revocation_subject"), table_name="revocation")
+    drop_index(op.f("ix_revocation_at"), table_name="revocation")
     op.drop_table("revocation")
-    op.drop_index(op.f("ix_outbox_message_due_at"), table_name="outbox_message")
+    drop_index(op.f("ix_outbox_message_due_at"), table_name="outbox_message")
     op.drop_table("outbox_message")
     op.drop_table("organization")
     op.drop_table("mqtt_retained")
-    op.drop_index(op.f("ix_login_throttle_updated_at"), table_name="login_throttle")
+    drop_index(op.f("ix_login_throttle_updated_at"), table_name="login_throttle")
     op.drop_table("login_throttle")
     op.drop_table("job")
-    op.drop_index("ix_audit_entry_organization_id_at", table_name="audit_entry")
+    drop_index("ix_audit_entry_organization_id_at", table_name="audit_entry")
     op.drop_table("audit_entry")
 
 
@@ -460,3 +460,9 @@ def drop_telemetry_tables() -> None:
     op.drop_table("last_value")
     op.drop_table("intake_cursor")
     op.drop_table("intake_batch")
+
+
+def drop_index(name: str, *, table_name: str) -> None:
+    """Drop an index; on MariaDB it goes with its table, since a foreign key may need it."""
+    if op.get_bind().dialect.name != "mariadb":
+        op.drop_index(name, table_name=table_name)

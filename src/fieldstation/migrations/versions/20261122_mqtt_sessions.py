@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from fieldstation.db.types import KeyText
 from fieldstation.migrations.target import target
 
 revision = "20261122_mqtt_sessions"
@@ -52,7 +53,7 @@ def create_session_tables() -> None:
     op.create_table(
         "mqtt_subscription",
         *of_client(),
-        sa.Column("topic_filter", sa.String(length=512), nullable=False),
+        sa.Column("topic_filter", KeyText(512), nullable=False),
         sa.Column("options", sa.Integer(), nullable=False),
         sa.Column("identifier", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint(

@@ -7,6 +7,7 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from fieldstation.db.database import broken
 from fieldstation.db.keyset import SortField, by_instant, by_text, sorted_behind
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.models import Membership, Organization, User
@@ -48,7 +49,7 @@ async def flush(session: AsyncSession) -> None:
     try:
         await session.flush()
     except IntegrityError as error:
-        message = str(error.orig)
+        message = broken(error)
         for sign in errors.TAKEN:
             if sign in message:
                 raise errors.taken(sign) from error

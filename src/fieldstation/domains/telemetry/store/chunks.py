@@ -124,7 +124,7 @@ def covering(dialect: Dialect, keys: Sequence[tuple[int, int]]) -> Steps[Points]
     found = dialect.seek(
         "chunk",
         "c",
-        f"c.hour = k.ts / {US_PER_HOUR} AND c.series_id = k.series_id"
+        f"c.hour = {dialect.hour_of('k.ts')} AND c.series_id = k.series_id"
         " AND c.start_us <= k.ts AND c.end_us >= k.ts",
     )
     rows = yield Query(

@@ -1,4 +1,4 @@
-"""What the two dialects of SQL say differently; everything else is written once."""
+"""What the dialects of SQL say differently; everything else is written once."""
 
 import re
 from functools import lru_cache
@@ -34,6 +34,10 @@ class Dialect(Protocol):
         """Restrict an indexed column to the values of a short list, each searched in the index."""
         ...
 
+    def hour_of(self, us: str) -> str:
+        """Divide an instant by the length of an hour, rounding down."""
+        ...
+
     def finish(self, statement: str) -> str:
         """Turn ``$n`` into the driver's placeholders."""
         ...
@@ -59,6 +63,9 @@ class SqliteDialect:
 
     def among(self, column: str, select: str) -> str:
         return f"{column} IN ({select})"
+
+    def hour_of(self, us: str) -> str:
+        return f"{us} / {US_PER_HOUR}"
 
     def finish(self, statement: str) -> str:
         return _PLACEHOLDER.sub(r"?\1", statement)
@@ -92,6 +99,9 @@ class PostgresqlDialect:
 
     def among(self, column: str, select: str) -> str:
         return f"{column} = ANY(ARRAY({select}))"
+
+    def hour_of(self, us: str) -> str:
+        return f"{us} / {US_PER_HOUR}"
 
     def finish(self, statement: str) -> str:
         return statement

@@ -220,7 +220,8 @@ def _with_details(dialect: Dialect, points: Points) -> Steps[Columns]:
 
 @lru_cache(maxsize=4)
 def _details_text(dialect: Dialect) -> str:
-    condition = f"d.hour = k.ts / {US_PER_HOUR} AND d.series_id = k.series_id AND d.ts = k.ts"
+    hour = dialect.hour_of("k.ts")
+    condition = f"d.hour = {hour} AND d.series_id = k.series_id AND d.ts = k.ts"
     keys = dialect.rows("$1", "k", position="bigint", series_id="bigint", ts="bigint")
     return dialect.finish(
         f"SELECT k.position, d.text, d.metadata, d.score FROM {keys}"

@@ -11,6 +11,7 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
 from fieldstation.core.errors import Busy, disk_full
+from fieldstation.domains.telemetry.store.driving import driven
 from fieldstation.domains.telemetry.store.steps import (
     Insert,
     KeyTaken,
@@ -155,6 +156,12 @@ class Server:
             await connection.execute(f"SELECT {FLUSHING}")
             yield
 
+    async def drive(
+        self, connection: "asyncpg.Connection", steps: Steps[Result], *, in_thread: bool = False
+    ) -> Result:
+        """Run steps to their result; what they compute runs beside the event loop if wanted."""
+        return await driven(steps, lambda step: _execute(connection, step), in_thread=in_thread)
+
     @contextmanager
     def naming_errors(self) -> Generator[None, None, None]:
         """Translate what passes by itself to ``Busy`` and a taken key to ``KeyTaken``."""
@@ -186,25 +193,6 @@ class Server:
             raise Busy(
                 f"The telemetry database cannot be used now ({reason}); try again."
             ) from error
-
-
-async def drive(
-    connection: "asyncpg.Connection", steps: Steps[Result], *, in_thread: bool = False
-) -> Result:
-    """Run steps to their result; what they compute runs beside the event loop if wanted."""
-
-    def advance(rows: list[Row] | None) -> tuple[Query | Insert | None, Any]:
-        try:
-            return (next(steps) if rows is None else steps.send(rows)), None
-        except StopIteration as finished:
-            return None, finished.value
-
-    rows: list[Row] | None = None
-    while True:
-        step, result = await asyncio.to_thread(advance, rows) if in_thread else advance(rows)
-        if step is None:
-            return result
-        rows = await _execute(connection, step)
 
 
 async def _execute(connection: "asyncpg.Connection", step: Query | Insert) -> list[Row]:

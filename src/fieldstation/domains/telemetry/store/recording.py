@@ -222,7 +222,8 @@ def _standing(
 
 
 def _texts(dialect: Dialect, keys: Sequence[Key]) -> Query:
-    condition = f"d.hour = k.ts / {US_PER_HOUR} AND d.series_id = k.series_id AND d.ts = k.ts"
+    hour = dialect.hour_of("k.ts")
+    condition = f"d.hour = {hour} AND d.series_id = k.series_id AND d.ts = k.ts"
     source = dialect.rows("$1", "k", series_id="bigint", ts="bigint")
     return Query(
         dialect.finish(

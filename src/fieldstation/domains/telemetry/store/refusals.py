@@ -43,9 +43,10 @@ def trim(dialect: Dialect, *, keep_per_device: int) -> Steps[int]:
     """
     rows = yield Query(
         dialect.finish(
-            "DELETE FROM refusal WHERE id IN (SELECT n.id FROM (SELECT id, ROW_NUMBER() OVER"
+            "DELETE FROM refusal WHERE id IN (SELECT t.id FROM (SELECT n.id FROM"
+            " (SELECT id, ROW_NUMBER() OVER"
             " (PARTITION BY organization_id, device_id ORDER BY id DESC) AS place"
-            " FROM refusal) AS n WHERE n.place > $1 LIMIT $2) RETURNING 1"
+            " FROM refusal) AS n WHERE n.place > $1 LIMIT $2) AS t) RETURNING 1"
         ),
         (keep_per_device, TRIM_ROWS_MAX),
     )

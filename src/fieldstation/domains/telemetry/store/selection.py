@@ -5,7 +5,9 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from fieldstation.core.clock import Clock
+from fieldstation.db.mariadb import BACKEND
 from fieldstation.domains.telemetry.ports import ReadingStore
+from fieldstation.domains.telemetry.store.mariadb import MariadbReadingStore
 from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 
@@ -14,5 +16,7 @@ def reading_store(url: URL, *, node_id: str, clock: Clock) -> ReadingStore:
     """Return this node's store at a database URL."""
     if url.get_backend_name() == "sqlite":
         return SqliteReadingStore(Path(url.database or ""), node_id=node_id, clock=clock)
+    if url.get_backend_name() == BACKEND:
+        return MariadbReadingStore(url, node_id=node_id, clock=clock)
     dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
     return PostgresqlReadingStore(dsn, node_id=node_id, clock=clock)

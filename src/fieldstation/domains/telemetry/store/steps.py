@@ -1,7 +1,7 @@
 """How store logic is written once for every driver: generators yield statements and get rows.
 
-The driver decides where it runs: a thread with a ``sqlite3`` connection, or the event loop with an
-asyncpg one.
+The driver decides where it runs: a thread with a ``sqlite3`` connection, or the event loop with one
+to a server.
 """
 
 from collections.abc import Generator, Sequence

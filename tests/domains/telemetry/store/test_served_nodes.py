@@ -1,4 +1,4 @@
-"""Nodes that share a PostgreSQL database know each other's readings, whoever flushes them."""
+"""Nodes that share a database server know each other's readings, whoever flushes them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -19,6 +19,7 @@ from tests.contracts.reading_databases import (
 )
 from tests.contracts.readings import MINUTE_US, NOON_US, Given, append, everything, make_series
 from tests.contracts.store_insides import failing_write, held, stored_in
+from tests.services import on_mariadb
 from tests.stored_readings import Stored
 
 pytestmark = pytest.mark.anyio
@@ -29,9 +30,14 @@ STEP_US = 25 * MINUTE_US
 """Two or three readings an hour: what is flushed twice or apart shows in its chunks."""
 
 
+@pytest.fixture(params=["postgresql", "mariadb"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    return request.getfixturevalue(f"{request.param}_url")
+
+
 @pytest.fixture
-async def database(postgresql_url: str) -> AsyncIterator[ReadingDatabase]:
-    async with reading_database(postgresql_url) as database:
+async def database(database_url: str) -> AsyncIterator[ReadingDatabase]:
+    async with reading_database(database_url) as database:
         yield database
 
 
@@ -53,9 +59,13 @@ def as_stored(rows: Sequence[Given]) -> list[Stored]:
 
 async def chunks_in(database: ReadingDatabase) -> int:
     """Return how many readings all chunks hold together."""
+    counted = "SELECT COALESCE(SUM(count), 0) FROM chunk"
+    if database.kind == "mariadb":
+        ((found,),) = await on_mariadb(counted, database=database.url.rpartition("/")[2])
+        return int(found)
     connection = await asyncpg.connect(database.url)
     try:
-        return int(await connection.fetchval("SELECT COALESCE(SUM(count), 0) FROM chunk"))
+        return int(await connection.fetchval(counted))
     finally:
         await connection.close()
 
