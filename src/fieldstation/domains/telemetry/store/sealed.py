@@ -49,7 +49,7 @@ def hours(
     """
     if start_us >= end_us:
         return set()
-    picked = f"DISTINCT s.start_us / {US_PER_HOUR}, s.end_us / {US_PER_HOUR}"
+    picked = f"DISTINCT {dialect.hour_of('s.start_us')}, {dialect.hour_of('s.end_us')}"
     rows = yield Query(
         _between_text(dialect, picked), (as_json(list(series_ids)), start_us, end_us)
     )
