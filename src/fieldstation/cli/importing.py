@@ -25,7 +25,7 @@ BATCH_BYTES_MAX = 512 * 1024
 ROW_BYTES_MAX = 64 * 1024
 RETRIES_MAX = 30
 RETRY_AFTER_S = 2.0
-PASSING = frozenset({"queue_full", "busy", "store_away", "database_unavailable"})
+PASSING = frozenset({"queue_full", "busy", "database_unavailable", "disk_full"})
 FIELDS = (
     *("device_id", "timestamp", "sensor_type", "sensor_id", "value", "unit"),
     *("origin", "source_protocol", "metadata"),

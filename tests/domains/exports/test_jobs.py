@@ -3,6 +3,7 @@
 import asyncio
 import json
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from fieldstation.domains.exports.schemas import ExportCreate, ExportRead, Expor
 from fieldstation.domains.exports.service import ExportDesk
 from fieldstation.domains.identity.schemas.callers import Caller
 from tests.domains.exports.conftest import READINGS, Exports
+from tests.faults.small_disk import small_disk
 from tests.wait_until import wait_until
 
 pytestmark = pytest.mark.anyio
@@ -206,6 +208,32 @@ async def test_a_store_that_is_away_delays_an_export(exports: Exports) -> None:
     exports.clock.advance(61)
     assert await worker.run_next()
     assert (await read(exports, export.id)).status is ExportStatus.FINISHED
+
+
+async def test_a_full_disk_delays_an_export_and_refuses_a_workbook(
+    exports: Exports, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path, size_bytes=16 << 20) as disk:
+        exports.directory = disk.path / "exports"
+        desk, worker = exports.open()
+        exports.directory.mkdir()
+        disk.fill()
+        some = {"format": "xlsx", "end": "2026-11-21T12:20:00Z"}
+        sending = await desk.ask(OWNER, ExportCreate.model_validate(some), at_once=True)
+        assert isinstance(sending, service.Sending)
+        with pytest.raises(Busy) as refused:
+            await anext(sending.pieces)
+        assert refused.value.code == "disk_full"
+        export = await asked(desk, **some)
+        assert await worker.run_next()
+        assert (await read(exports, export.id)).status is ExportStatus.PENDING
+
+        disk.relieve()
+        exports.clock.advance(61)
+        assert await worker.run_next()
+        assert (await read(exports, export.id)).readings == 1_200
+        work = exports.directory / "work"
+        await wait_until(lambda: not any(work.iterdir()))
 
 
 async def test_closing_a_file_that_is_sent_ends_its_query(exports: Exports) -> None:

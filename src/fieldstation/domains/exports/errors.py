@@ -1,6 +1,6 @@
 """What is wrong with an export."""
 
-from fieldstation.core.errors import Busy, Conflict, Invalid, NotFound, TooManyRequests
+from fieldstation.core.errors import DISK_FULL, Busy, Conflict, Invalid, NotFound, TooManyRequests
 
 NO_EXPORT = "There is no such export in this organization."
 
@@ -31,6 +31,10 @@ def too_many_streams() -> Busy:
         retry_after_s=5,
         code="too_many_streams",
     )
+
+
+def disk_full() -> Busy:
+    return Busy("The disk for exports is full; free some space.", retry_after_s=10, code=DISK_FULL)
 
 
 def format_not_installed(name: str, *, extra: str) -> Invalid:

@@ -5,14 +5,14 @@ import errno
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from fieldstation.core.errors import Busy
 from fieldstation.db.database import Database
 from fieldstation.domains.exports import queries
-from fieldstation.domains.exports.errors import no_such_export
+from fieldstation.domains.exports.errors import disk_full, no_such_export
 from fieldstation.domains.exports.models import PART_BYTES_MAX
 from fieldstation.domains.exports.ports import Attempt, ExportFiles
 
 PIECE_BYTES = 256 * 1024
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 PARTS_PER_LOOK = 4
 
 
@@ -34,9 +34,9 @@ class DirectoryFiles:
         try:
             await asyncio.to_thread(self._append, attempt, data)
         except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+            if error.errno not in FULL:
                 raise
-            raise Busy("The disk for exports is full; free some space.") from error
+            raise disk_full() from error
 
     def _append(self, attempt: Attempt, data: bytes) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -5,11 +5,13 @@ because a spreadsheet's own have milliseconds only.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from xlsxwriter import Workbook
+from xlsxwriter.exceptions import FileCreateError
 from xlsxwriter.worksheet import Worksheet
 
 from fieldstation.core.errors import Invalid
@@ -83,7 +85,7 @@ class WorkbookEncoder:
 
     def end(self) -> bytes:
         if self._file is None:
-            self._book.close()
+            self._finish()
             self._file = self._path.open("rb")
         return self._file.read(PIECE_BYTES)
 
@@ -94,8 +96,18 @@ class WorkbookEncoder:
             self._book.fileclosed = True  # nobody waits for it; its destructor would warn
             sheets: list[Any] = self._book.worksheets()
             for sheet in sheets:
-                sheet.row_data_fh.close()
+                with suppress(OSError):  # a full disk, for what nobody wants any more
+                    sheet.row_data_fh.close()
         self._directory.cleanup()
+
+    def _finish(self) -> None:
+        """Put the workbook together. Raises ``OSError``, which the library wraps."""
+        try:
+            self._book.close()
+        except FileCreateError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
     def _add_sheet(self) -> None:
         if self._sheets == self._sheets_max:
