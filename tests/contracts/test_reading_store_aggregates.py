@@ -159,7 +159,11 @@ async def test_nothing_to_aggregate(store: ReadingStoreUnderTest) -> None:
     assert await store.buckets([series], **FOREVER, interval_us=HOUR_US) == []
     assert await store.stats([series], **FOREVER) == []
     assert await store.stats([], **FOREVER) == []
-    assert await store.buckets([series], start_us=5, end_us=5, interval_us=HOUR_US) == []
+    for start_us in (5, HOUR_US, 2 * HOUR_US):
+        backwards = {"start_us": start_us, "end_us": 5}
+        assert await store.buckets([series], **backwards, interval_us=HOUR_US) == []
+        assert await store.stats([series], **backwards) == []
+        assert await store.shapes([series], **backwards, points_max=9) == []
 
 
 async def test_huge_values_leave_the_others_answerable(store: ReadingStoreUnderTest) -> None:

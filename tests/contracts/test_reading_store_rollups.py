@@ -144,11 +144,27 @@ async def test_slice_takes_so_many_marks_and_no_more(database: ReadingDatabase) 
     await store.flush()
 
     left = []
-    while await store.roll_up(before_us=BEHIND_US):
+    while await store.roll_up(before_us=MIDNIGHT_US + 23 * HOUR_US):
         left.append(await count(database, "rollup_stale"))
 
     assert left == [17, 10, 3]
-    assert await count(database, "rollup_stale") == 0
+    assert await count(database, "rollup_stale") == 1
+
+
+async def test_day_that_is_over_is_computed_once_for_all_its_marks(
+    database: ReadingDatabase,
+) -> None:
+    database.rollup_limits = RollupLimits(marks_per_slice=7)
+    store = await database.open()
+    series = await make_series(store, 2)
+    await append(store, half_hourly(series, days=2))
+    await store.flush()
+
+    left = []
+    while await store.roll_up(before_us=BEHIND_US):
+        left.append(await count(database, "rollup_stale"))
+
+    assert left == [72, 48, 24, 0]
 
 
 @pytest.mark.parametrize("happens", [False, True])

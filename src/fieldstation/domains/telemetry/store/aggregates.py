@@ -118,7 +118,7 @@ def widths_for(interval_us: int) -> tuple[int, ...]:
 
 def groups(series: Sequence[SeriesRow], by_hours_us: int) -> Iterator[list[int]]:
     """Yield so many series at a time that what is brought together stays small."""
-    size = max(1, min(SERIES_PER_WALK, LINES_MAX // (by_hours_us // US_PER_HOUR + 1)))
+    size = max(1, min(SERIES_PER_WALK, LINES_MAX // (max(0, by_hours_us) // US_PER_HOUR + 1)))
     ids = [row.id for row in series]
     for at in range(0, len(ids), size):
         yield ids[at : at + size]

@@ -36,10 +36,11 @@ MARK = -1
 
 @dataclass(frozen=True, slots=True)
 class RollupLimits:
-    """How many hours of a series one slice of work computes, and how many readings of a series in
-    whole days are read for the sake of exact percentiles."""
+    """How many marks one slice of work begins with, each of them at most a day of a series (of 64
+    days at a reading a second some 5.5 million), and how many readings of a series in whole days
+    are read for the sake of exact percentiles."""
 
-    marks_per_slice: int = 200
+    marks_per_slice: int = 64
     exact_readings_max: int = 20_000
 
 
@@ -106,20 +107,26 @@ def replace(
 ) -> Steps[None]:
     """Write blocks and take away the marks that were due, the first of those before an hour.
 
-    Nobody may have marked anything since they were read. The last hour of a day that is not over at
+    Nobody may have marked anything since they were read. Of a day before the watermark, which was
+    computed as a whole, all marks go. The last hour of a day that is not over at
     the watermark is marked, so that its rollup is made once it is, whatever else comes.
     """
     yield insert_rows(rollup, ROLLUP_NAMES, rows, on_conflict=REPLACE)
+    whole = (mark for mark in day_ends(done) if mark.hour < before)
     yield Query(
         dialect.finish(
             "DELETE FROM rollup_stale WHERE (series_id, hour) <= ($1, $2) AND hour < $3"
         ),
-        (*done[-1], before),
+        (*max((done[-1], *whole)), before),
     )
-    last_hours = {mark._replace(hour=mark.hour - mark.hour % DAY + DAY - 1) for mark in done}
-    later = sorted(mark for mark in last_hours if mark.hour >= before)
+    later = sorted(mark for mark in day_ends(done) if mark.hour >= before)
     if later:
         yield from write_marks(later)
+
+
+def day_ends(marks: Sequence[SeriesHour]) -> set[SeriesHour]:
+    """Return the last hours of the marks' days."""
+    return {mark._replace(hour=mark.hour - mark.hour % DAY + DAY - 1) for mark in marks}
 
 
 def move_watermark(to: int) -> Steps[None]:
