@@ -168,9 +168,8 @@ class Intake:
     @property
     def state(self) -> str:
         """``ok``, ``full`` (the queue), or why the store takes nothing now."""
-        if self._refusing is not None:
-            return self._refusing.code
-        return "ok" if self.has_room("") else "full"
+        room = "ok" if self.has_room("") else "full"
+        return self._refusing.code if self._refusing else room
 
     def make_sure_of_store(self) -> None:
         """Raise ``Busy`` while requests are refused."""

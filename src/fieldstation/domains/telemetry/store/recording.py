@@ -12,7 +12,7 @@ from fieldstation.domains.telemetry.exchanges import Exchange
 from fieldstation.domains.telemetry.models import intake_batch, refusal
 from fieldstation.domains.telemetry.ports import Appended, Columns, Detail, Kind, Outcome, Refusal
 from fieldstation.domains.telemetry.store import chunks, exchanges, sealed
-from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
+from fieldstation.domains.telemetry.store.dialect import Dialect
 from fieldstation.domains.telemetry.store.entries import decode_points, encode_entry
 from fieldstation.domains.telemetry.store.outcomes import Fact, doubtful, judge
 from fieldstation.domains.telemetry.store.points import (
