@@ -132,7 +132,7 @@ class Runtime:
             consumers=consumers,
         )
         self.follower = Follower(self.store, consumers)
-        self.sealing = Sealing(self.store, clock)
+        self.sealing = Sealing(self.store.seal_slice, clock)
 
     def _build_doors(self) -> None:
         settings, clock = self.settings, self.clock
