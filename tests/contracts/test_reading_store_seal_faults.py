@@ -179,10 +179,10 @@ async def test_a_slice_whose_chunks_somebody_else_moved_changes_nothing(
     assert await stored_in(database) == as_stored(given)
 
 
-async def test_two_nodes_seal_one_database_by_turns(database: ReadingDatabase) -> None:
-    if database.kind == "sqlite":
-        return  # a file has one node
-    one, other = await database.open("node-a"), await database.open("node-b")
+async def test_two_that_seal_one_database_do_it_by_turns(database: ReadingDatabase) -> None:
+    one = await database.open("node-a")
+    # A file has one node, which may be asked twice.
+    other = one if database.kind == "sqlite" else await database.open("node-b")
     series = await make_series(one, 3)
     given = varied(series, count=60)
     await append(one, given[::2])
