@@ -53,10 +53,11 @@ async def readings_in_postgresql(connection: "asyncpg.Connection") -> list[Store
 
 async def readings_in_mariadb(name: str) -> list[Stored]:
     """Return every reading of a MariaDB database, one as often as it is there."""
-    chunks = await on_mariadb(CHUNKS, database=name)
-    waiting = await on_mariadb(WAITING, database=name)
-    ((unfinished,),) = await on_mariadb(UNFINISHED, database=name)
-    return list(decode(chunks, waiting, unfinished=bool(unfinished)))
+    chunks, sealed, waiting, ((unfinished,),) = [
+        await on_mariadb(sql, database=name) for sql in (CHUNKS, SEALED, WAITING, UNFINISHED)
+    ]
+    found = list(decode(chunks, waiting, unfinished=bool(unfinished)))
+    return found + [reading for row in sealed for reading in decode_sealed(*row)]
 
 
 def decode(

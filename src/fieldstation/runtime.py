@@ -134,7 +134,7 @@ class Runtime:
             consumers=consumers,
         )
         self.follower = Follower(self.store, consumers)
-        self.sealing = telemetry_jobs.Sealing(self.store, clock)
+        self.sealing = telemetry_jobs.Sealing(self.store.seal_slice, clock)
 
     def _build_doors(self) -> None:
         settings, clock = self.settings, self.clock

@@ -7,13 +7,13 @@ import asyncio
 import sys
 
 from tests.contracts.append_forever import batch_number
-from tests.contracts.reading_databases import ReadingDatabase
+from tests.contracts.reading_databases import ReadingDatabase, async_url
 from tests.contracts.readings import columns, make_series
 from tests.contracts.seals import SMALL_SLICES
 
 
 async def seal_forever(url: str, number: int) -> None:
-    database = ReadingDatabase(url.partition(":")[0], url)
+    database = ReadingDatabase(async_url(url).get_backend_name(), url)
     database.seal_limits = SMALL_SLICES
     store = await database.open()
     (series,) = await make_series(store, 1)

@@ -12,6 +12,7 @@ import pytest
 from fieldstation.core.errors import Busy
 from fieldstation.domains.telemetry.store.steps import Steps
 from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
+from tests.services import on_mariadb
 from tests.stored_readings import (
     Stored,
     readings_in_mariadb,
@@ -54,6 +55,9 @@ async def rows_in(database: ReadingDatabase, statement: str) -> list[tuple[Any, 
         path = Path(database.url.removeprefix("sqlite:///"))
         with closing(sqlite3.connect(path)) as opened:
             return opened.execute(statement).fetchall()
+    if database.kind == "mariadb":
+        found = await on_mariadb(statement, database=database.url.rpartition("/")[2])
+        return [tuple(row) for row in found]
     connection = await asyncpg.connect(database.url)
     try:
         return [tuple(row) for row in await connection.fetch(statement)]

@@ -26,6 +26,7 @@ from tests.contracts.readings import (
 )
 from tests.contracts.store_insides import failing_write
 from tests.contracts.test_reading_store_aggregates import buckets_by_hand, close_to, stats_by_hand
+from tests.services import on_mariadb
 
 pytestmark = pytest.mark.anyio
 
@@ -40,6 +41,9 @@ async def statement(database: ReadingDatabase, sql: str) -> list[Sequence[Any]]:
         path = database.url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(path, isolation_level=None)) as file:
             return file.execute(sql).fetchall()
+    if database.kind == "mariadb":
+        found = await on_mariadb(sql, database=database.url.rpartition("/")[2])
+        return [tuple(row) for row in found]
     connection = await asyncpg.connect(database.url)
     try:
         return await connection.fetch(sql)

@@ -28,7 +28,7 @@ async def database(tmp_path: Path) -> AsyncIterator[ReadingDatabase]:
 
 
 async def test_one_run_seals_everything_that_is_due_and_says_so(database: ReadingDatabase) -> None:
-    sealing = Sealing(await database.shared("node-a"), database.clock)
+    sealing = Sealing((await database.shared("node-a")).seal_slice, database.clock)
 
     with capture_logs() as logs:
         await sealing.run()
@@ -42,18 +42,16 @@ async def test_one_run_seals_everything_that_is_due_and_says_so(database: Readin
 
 
 async def test_a_run_ends_when_its_time_is_over_and_the_next_goes_on(
-    database: ReadingDatabase, monkeypatch: pytest.MonkeyPatch
+    database: ReadingDatabase,
 ) -> None:
     store = await database.shared("node-a")
-    seal_slice = store.seal_slice
 
     async def slow_slice() -> int:
-        sealed = await seal_slice()
+        sealed = await store.seal_slice()
         database.clock.advance(SEAL_RUN_S)
         return sealed
 
-    monkeypatch.setattr(store, "seal_slice", slow_slice)
-    sealing = Sealing(store, database.clock)
+    sealing = Sealing(slow_slice, database.clock)
 
     await sealing.run()
     assert sealing.readings == 3
@@ -64,7 +62,7 @@ async def test_a_run_ends_when_its_time_is_over_and_the_next_goes_on(
 
 async def test_a_run_that_fails_counts_what_was_sealed_before(database: ReadingDatabase) -> None:
     store = await database.shared("node-a")
-    sealing = Sealing(store, database.clock)
+    sealing = Sealing(store.seal_slice, database.clock)
 
     with failing_write(store, 2), pytest.raises(Busy):
         await sealing.run()

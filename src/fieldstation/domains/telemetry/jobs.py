@@ -1,11 +1,11 @@
 """Telemetry's background work: sealing readings that lie back, and rollups."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from fieldstation.core.clock import Clock
-from fieldstation.domains.telemetry.ports import ReadingStore
 
 log = structlog.get_logger(__name__)
 
@@ -22,8 +22,8 @@ class Sealing:
     intake. ``readings`` counts what this node sealed since its start.
     """
 
-    def __init__(self, store: ReadingStore, clock: Clock) -> None:
-        self._store = store
+    def __init__(self, seal_slice: Callable[[], Awaitable[int]], clock: Clock) -> None:
+        self._seal_slice = seal_slice
         self._clock = clock
         self.readings = 0
 
@@ -31,7 +31,7 @@ class Sealing:
         """Seal for five seconds or until nothing is due; the next run goes on from there."""
         began_s = slice_began_s = self._clock.monotonic()
         readings = slices = 0
-        while moved := await self._store.seal_slice():
+        while moved := await self._seal_slice():
             readings, slices = readings + moved, slices + 1
             self.readings += moved
             now_s = self._clock.monotonic()

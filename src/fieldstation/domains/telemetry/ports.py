@@ -202,9 +202,7 @@ class ReadingStore(ExchangeStore, Protocol):
 
     async def flush_due(self) -> None:
         """Move readings from the log to chunks, if many or for long; call about once a second.
-
-        What is asked and answered is the same before and after, as it is with ``seal_slice``.
-        """
+        What is asked and answered is the same before and after, as it is with ``seal_slice``."""
         ...
 
     async def flush(self) -> None:
