@@ -65,9 +65,9 @@ async def test_kill_loses_nothing_acknowledged(database: ReadingDatabase, module
         assert [row for batch in logged for row in rows_of(batch.readings)] == stored
         assert [batch.seq for batch in logged] == list(range(1, len(logged) + 1))
         assert await stored_in(database) == [Stored(*row[:3]) for row in stored]
-        assert bool(await sealed_counts(database)) == (module == "seal_forever")
         first = len(logged)
         await store.close()
+    assert bool(await sealed_counts(database)) == (module == "seal_forever")
     if database.kind == "sqlite":
         with sqlite3.connect(database.url.removeprefix("sqlite:///")) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from fieldstation.core.clock import Clock
+from fieldstation.domains.telemetry.ports import ReadingStore
 
 log = structlog.get_logger(__name__)
 
