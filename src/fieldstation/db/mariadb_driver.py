@@ -1,7 +1,7 @@
 """Connections to MariaDB that wait for an answer only so long, and can be cancelled at any time.
 
 The driver's own ``read_timeout`` rests on ``asyncio.wait_for``, which up to Python 3.11 loses a
-cancellation that arrives together with the answer: a task that asks again and again never ends then.
+cancellation that arrives together with the answer: a task that asks again and again never ends.
 """
 
 import asyncio
