@@ -1,6 +1,7 @@
 """Engines per dialect: one that writes, one that reads."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from fieldstation.core.settings import DatabaseSettings, Settings, SettingsError
 from fieldstation.db import mariadb
+from fieldstation.db.mariadb_driver import connect
 
 SQLITE_READERS = 4
 SQLITE_BUSY_TIMEOUT_MS = 5_000
@@ -107,7 +109,10 @@ def server_engine(
 ) -> AsyncEngine:
     """Create an engine for PostgreSQL or MariaDB; ``options`` are SQLAlchemy's."""
     if url.get_backend_name() == mariadb.BACKEND:
-        arguments = {**mariadb.connect_arguments(url), "read_timeout": command_timeout_s}
+        arguments = {
+            **mariadb.connect_arguments(url),
+            "async_creator_fn": partial(connect, answer_timeout_s=command_timeout_s),
+        }
         engine = create_async_engine(url.set(query={}), connect_args=arguments, **options)
         # SQLAlchemy sets the character set anew behind what the driver began with.
         event.listen(engine.sync_engine, "connect", begin_mariadb_session)

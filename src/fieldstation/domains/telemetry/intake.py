@@ -77,10 +77,8 @@ class Intake:
         The caller adds the receipt: ``wait_for`` or ``count_for``, in the same turn of the loop.
         """
         group = self._open
-        if group.entries and (
-            len(group) + len(readings) > self._settings.batch_readings_max
-            or len(group.details) >= DETAILS_PER_GROUP
-        ):
+        is_full = len(group) + len(readings) > self._settings.batch_readings_max
+        if group.entries and (is_full or len(group.details) >= DETAILS_PER_GROUP):
             group = self._next_group()
         if len(readings) > self._share_max:
             raise TooLarge(

@@ -108,11 +108,13 @@ async def test_ended_session_is_replaced(database: ReadingDatabase, name: str) -
 
 
 async def test_sessions_that_ended_while_nobody_asked_are_not_noticed(
-    database: ReadingDatabase, name: str, monkeypatch: pytest.MonkeyPatch
+    database: ReadingDatabase, name: str
 ) -> None:
     store = await database.open()
     (series,) = await make_series(store, 1)
-    monkeypatch.setattr(mariadb_connections, "UNSURE_AFTER_S", 0.0)
+    server = vars(vars(store)["_server"])  # nobody has asked for a while
+    for idle in [*server["_idle"], server["_writer"]]:
+        idle._since -= 2 * mariadb_connections.UNSURE_AFTER_S  # noqa: SLF001
     sessions = "SELECT id FROM information_schema.processlist WHERE db = %s"
     for (session_id,) in await on_mariadb(sessions, name):
         await on_mariadb(f"KILL {session_id}")

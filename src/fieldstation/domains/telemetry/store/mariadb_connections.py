@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +10,7 @@ from sqlalchemy.engine import URL
 
 from fieldstation.core.errors import Busy, TooLarge, disk_full
 from fieldstation.db.mariadb import AWAY, CONTENDED, DISK_FULL, connect_arguments, error_number
+from fieldstation.db.mariadb_driver import answering, connect
 from fieldstation.domains.telemetry.store.driving import driven
 from fieldstation.domains.telemetry.store.mariadb_statements import bytes_of, inserts, numbered
 from fieldstation.domains.telemetry.store.steps import Insert, KeyTaken, Query, Row, Steps
@@ -166,7 +167,7 @@ class Server:
         for attempt in range(1, LOCK_ATTEMPTS_MAX + 1):
             await _run(connection, "START TRANSACTION")
             try:
-                async with connection.cursor() as cursor:
+                async with _answering(connection), connection.cursor() as cursor:
                     await cursor.execute(TAKE_TURN)
                     is_missing = cursor.rowcount == 0
                 if is_missing:
@@ -218,10 +219,10 @@ class Server:
 
     async def _connect(self, read_timeout_s: float, *statements: str) -> "Connection":
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            connection = await self._driver.connect(
+            connection = await connect(
                 **self._arguments,
+                answer_timeout_s=read_timeout_s,
                 autocommit=True,
-                read_timeout=read_timeout_s,
                 stmt_cache_size=STATEMENTS_PREPARED_MAX,
             )
             try:
@@ -282,9 +283,13 @@ def _busy(error: BaseException) -> Busy:
 
 
 async def _run(connection: "Connection", statement: str, arguments: Any = ()) -> list[Row]:
-    async with connection.cursor() as cursor:
+    async with _answering(connection), connection.cursor() as cursor:
         await cursor.execute(statement, arguments or None)
         return list(await cursor.fetchall()) if cursor.description else []
+
+
+def _answering(connection: Any) -> AbstractAsyncContextManager[None]:
+    return answering(connection, connection.answer_timeout_s)
 
 
 def load_driver() -> Any:  # a module that need not be installed has no type
