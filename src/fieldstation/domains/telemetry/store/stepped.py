@@ -1,11 +1,10 @@
 """The reading store in terms of steps: what does not depend on the database."""
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TypeVar
 
 from fieldstation.core.clock import Clock
 from fieldstation.domains.telemetry.exchanges import Exchange
@@ -23,7 +22,6 @@ from fieldstation.domains.telemetry.ports import (
     Variant,
 )
 from fieldstation.domains.telemetry.store import (
-    aggregates,
     deletion,
     exchanges,
     flushing,
@@ -31,23 +29,17 @@ from fieldstation.domains.telemetry.store import (
     last_values,
     pages,
     refusals,
-    rolling_up,
-    rollups,
     series,
-    shapes,
     totals,
 )
-from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
+from fieldstation.domains.telemetry.store.dialect import Dialect
 from fieldstation.domains.telemetry.store.points import Points
-from fieldstation.domains.telemetry.store.recent import Part, Recent
+from fieldstation.domains.telemetry.store.recent import Recent
 from fieldstation.domains.telemetry.store.recording import Batch
-from fieldstation.domains.telemetry.store.steps import Steps
-from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape
-
-Result = TypeVar("Result")
+from fieldstation.domains.telemetry.store.summing import SummingStore
 
 
-class SteppedStore(ABC):
+class SteppedStore(SummingStore):
     """What ``SqliteReadingStore`` and ``PostgresqlReadingStore`` share.
 
     They open, close and append themselves.
@@ -58,25 +50,9 @@ class SteppedStore(ABC):
         self._node_id = node_id
         self._clock = clock
         self.flush_limits = flushing.FlushLimits()
-        self.rollup_limits = rollups.RollupLimits()
         self._recent = Recent()
         self._recent_since_us = clock.now_us()
         self._flushing = asyncio.Lock()
-
-    @abstractmethod
-    async def _read(self, steps: Steps[Result]) -> Result:
-        """Run steps that change nothing; raise ``Busy``."""
-
-    @abstractmethod
-    async def _write(self, steps: Steps[Result]) -> Result:
-        """Run steps in one durable transaction; raise ``Busy``."""
-
-    @abstractmethod
-    async def _read_readings(self, work: Callable[[Sequence[Part]], Steps[Result]]) -> Result:
-        """Run steps that bring together memory and chunks, off the event loop; raise ``Busy``.
-
-        They get the parts as they are once everything acknowledged anywhere is known here.
-        """
 
     @abstractmethod
     async def _append(self, batch: Batch) -> Appended:
@@ -154,68 +130,6 @@ class SteppedStore(ABC):
                 order=order,
                 limit=limit,
                 after=after,
-                anomaly=anomaly,
-            )
-        )
-
-    async def buckets(
-        self,
-        series: Sequence[SeriesRow],
-        *,
-        start_us: int,
-        end_us: int,
-        interval_us: int,
-        anomaly: bool | None = None,
-    ) -> list[Bucket]:
-        return await self._read_readings(
-            lambda parts: aggregates.buckets(
-                self._dialect,
-                parts,
-                series,
-                start_us=start_us,
-                end_us=end_us,
-                interval_us=interval_us,
-                anomaly=anomaly,
-            )
-        )
-
-    async def stats(
-        self,
-        series: Sequence[SeriesRow],
-        *,
-        start_us: int,
-        end_us: int,
-        anomaly: bool | None = None,
-    ) -> list[SeriesStats]:
-        return await self._read_readings(
-            lambda parts: aggregates.stats(
-                self._dialect,
-                parts,
-                series,
-                start_us=start_us,
-                end_us=end_us,
-                anomaly=anomaly,
-                exact_readings_max=self.rollup_limits.exact_readings_max,
-            )
-        )
-
-    async def shapes(
-        self,
-        series: Sequence[SeriesRow],
-        *,
-        start_us: int,
-        end_us: int,
-        points_max: int,
-        anomaly: bool | None = None,
-    ) -> list[Shape]:
-        return await self._read_readings(
-            lambda parts: shapes.shapes(
-                self._dialect,
-                parts,
-                series,
-                start_us=start_us,
-                end_us=end_us,
-                points_max=points_max,
                 anomaly=anomaly,
             )
         )
@@ -344,25 +258,6 @@ class SteppedStore(ABC):
             rest = flushing.entries_between(self._dialect, progress.flushed, progress.flushing)
             await self._flush_through(progress.flushing, await self._read(rest))
         return progress.flushing
-
-    async def roll_up(self, *, before_us: int) -> bool:
-        before = before_us // US_PER_HOUR
-        # Without the lock first: there is rarely anything to do.
-        if not await self._read(rollups.is_due(self._dialect, before)):
-            return False
-        async with self._flushing_alone():
-            watermark = await self._read(rollups.watermark(self._dialect))
-            if watermark < before:
-                watermark = before
-                await self._write(rollups.move_watermark(before))
-            limit = self.rollup_limits.marks_per_slice
-            marks = await self._read(rollups.marks_due(self._dialect, watermark, limit=limit))
-            if marks:
-                rows = await self._read_readings(
-                    lambda _: rolling_up.recomputed(self._dialect, marks, watermark)
-                )
-                await self._write(rollups.replace(self._dialect, rows, marks, watermark))
-            return len(marks) == limit
 
     async def delete_device(self, organization_id: str, device_id: str) -> None:
         """Delete in slices of a hundred hours of a series.
