@@ -15,14 +15,16 @@ from fieldstation.domains.telemetry.ports import Columns, SeriesRow, Variant
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 from tests.contracts.reading_databases import START, reading_database
 from tests.contracts.readings import NOON_US, SECOND_US, Given, append, make_series
+from tests.wait_until import wait_until
 
 READINGS = 50_000
 
 
 class TellingStore(SqliteReadingStore):
-    """Says when a stream ends, and can be away."""
+    """Says when a stream ends, can be away, and can stand still after a stream's first block."""
 
     is_away = False
+    stands_still = False
     streams_ended = 0
 
     async def stream(
@@ -34,6 +36,7 @@ class TellingStore(SqliteReadingStore):
             blocks = super().stream(series, start_us=start_us, end_us=end_us, rows_max=rows_max)
             async for block in blocks:
                 yield block
+                await wait_until(lambda: not self.stands_still)
         finally:
             self.streams_ended += 1
 

@@ -95,10 +95,12 @@ async def stopped_in_the_middle(
     async def has_written() -> bool:
         return await kept(exports, Attempt(export_id, attempt)) > 0
 
+    exports.store.stands_still = True
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(worker.run_next())
         await wait_until(has_written)
         running.cancel()
+    exports.store.stands_still = False
     assert running.cancelled()
     return await read(exports, export_id)
 
@@ -150,10 +152,12 @@ async def test_deleting_one_that_is_written_stops_it_and_its_file_goes(exports: 
     async def has_written() -> bool:
         return (await read(exports, export.id)).bytes > 1_500_000
 
+    exports.store.stands_still = True
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(worker.run_next())
         await wait_until(has_written)
         await delete(exports, export.id)
+        exports.store.stands_still = False
     assert running.result()
     written = await kept(exports, Attempt(export.id, 1))
     with pytest.raises(NotFound):
