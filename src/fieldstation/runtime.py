@@ -60,6 +60,7 @@ from fieldstation.domains.telemetry.catalog import Catalog
 from fieldstation.domains.telemetry.follower import Follower
 from fieldstation.domains.telemetry.groups import Heartbeat
 from fieldstation.domains.telemetry.intake import Intake
+from fieldstation.domains.telemetry.jobs import SEAL_INTERVAL_S, Sealing
 from fieldstation.domains.telemetry.last_values import LastValues
 from fieldstation.domains.telemetry.quotas import QUOTA_INTERVAL_S, ReadingQuotas
 from fieldstation.domains.telemetry.service import IntakeDoor
@@ -131,6 +132,7 @@ class Runtime:
             consumers=consumers,
         )
         self.follower = Follower(self.store, consumers)
+        self.sealing = Sealing(self.store, clock)
 
     def _build_doors(self) -> None:
         settings, clock = self.settings, self.clock
@@ -170,6 +172,7 @@ class Runtime:
             store=self.store,
             intake=self.intake,
             writer=self.writer,
+            sealing=self.sealing,
             last_values=self.last_values,
             sockets=self.sockets,
             mqtt=None if self.mqtt is None else MqttHealth(self.mqtt),
@@ -305,6 +308,7 @@ class Runtime:
             PeriodicJob("identity.purge_expired", 3600, purge),
             PeriodicJob("idempotency.purge", 3600, self.idempotency.purge),
             PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
+            PeriodicJob("telemetry.seal", SEAL_INTERVAL_S, self.sealing.run),
         ]
         if self.nodes is not None:
             jobs.append(PeriodicJob("mqtt.purge_sessions", 60, self.nodes.purge))

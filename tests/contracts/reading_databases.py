@@ -15,6 +15,7 @@ from fieldstation.core.clock import ManualClock
 from fieldstation.domains.telemetry.models import telemetry_metadata
 from fieldstation.domains.telemetry.store.flushing import FlushLimits
 from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
+from fieldstation.domains.telemetry.store.sealing import SealLimits
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 
 ReadingStoreUnderTest = SqliteReadingStore | PostgresqlReadingStore
@@ -30,6 +31,7 @@ class ReadingDatabase:
         self.url = url
         self.clock = ManualClock(START)
         self.flush_limits = FlushLimits()
+        self.seal_limits = SealLimits()
         self._stores: list[ReadingStoreUnderTest] = []
         self._shared: dict[str, ReadingStoreUnderTest] = {}
         self._numbers = count()
@@ -56,6 +58,7 @@ class ReadingDatabase:
                 reads_waiting_max=reads_waiting_max,
             )
         store.flush_limits = self.flush_limits
+        store.seal_limits = self.seal_limits
         self._stores.append(store)
         return store
 

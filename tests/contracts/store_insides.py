@@ -1,7 +1,8 @@
 """What the tests of flushes reach for inside a store: what it holds, and writes that fail."""
 
+import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,19 @@ def failing_write(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "_write", fail)
         yield
+
+
+async def rows_in(database: ReadingDatabase, statement: str) -> list[tuple[Any, ...]]:
+    """Ask the database itself."""
+    if database.kind == "sqlite":
+        path = Path(database.url.removeprefix("sqlite:///"))
+        with closing(sqlite3.connect(path)) as opened:
+            return opened.execute(statement).fetchall()
+    connection = await asyncpg.connect(database.url)
+    try:
+        return [tuple(row) for row in await connection.fetch(statement)]
+    finally:
+        await connection.close()
 
 
 async def stored_in(database: ReadingDatabase) -> list[Stored]:

@@ -21,15 +21,18 @@ from tests.contracts.readings import (
     make_series,
     rows_of,
 )
+from tests.contracts.seals import sealed_counts
+from tests.contracts.store_insides import stored_in
+from tests.stored_readings import Stored
 
 pytestmark = pytest.mark.anyio
 
 KILLS = 4
 
 
-def acknowledged_before_kill(url: str, first: int, *, batches: int) -> int:
+def acknowledged_before_kill(url: str, first: int, *, batches: int, module: str) -> int:
     """Kill the appending process after some batches; return the last one it acknowledged."""
-    command = [sys.executable, "-m", "tests.contracts.append_forever", url, str(first)]
+    command = [sys.executable, "-m", f"tests.contracts.{module}", url, str(first)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines: Iterator[str] = iter(process.stdout)
@@ -40,11 +43,16 @@ def acknowledged_before_kill(url: str, first: int, *, batches: int) -> int:
         return [first + batches - 1, *map(int, lines)][-1]
 
 
-async def test_kill_loses_nothing_acknowledged(database: ReadingDatabase) -> None:
+@pytest.mark.parametrize("module", ["append_forever", "seal_forever"])
+async def test_kill_loses_nothing_acknowledged(database: ReadingDatabase, module: str) -> None:
     first = 0
     for kill in range(KILLS):
         acknowledged = await asyncio.to_thread(
-            acknowledged_before_kill, database.url, first, batches=10 + 7 * kill
+            acknowledged_before_kill,
+            database.url,
+            first,
+            batches=10 + 7 * kill,
+            module=module,
         )
         store = await database.open()
         (series,) = await make_series(store, 1)
@@ -56,6 +64,8 @@ async def test_kill_loses_nothing_acknowledged(database: ReadingDatabase) -> Non
         logged = await store.batches_after({}, batches_max=10_000)
         assert [row for batch in logged for row in rows_of(batch.readings)] == stored
         assert [batch.seq for batch in logged] == list(range(1, len(logged) + 1))
+        assert await stored_in(database) == [Stored(*row[:3]) for row in stored]
+        assert bool(await sealed_counts(database)) == (module == "seal_forever")
         first = len(logged)
         await store.close()
     if database.kind == "sqlite":

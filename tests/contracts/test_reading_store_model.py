@@ -20,11 +20,14 @@ from tests.contracts.readings import (
     make_series,
     rows_of,
 )
+from tests.contracts.seals import SMALL_SLICES, demand_sealed_apart, seal_all
 from tests.contracts.test_reading_store_aggregates import (
     buckets_by_hand,
     close_to,
     stats_by_hand,
 )
+from tests.contracts.store_insides import stored_in
+from tests.stored_readings import Stored
 
 pytestmark = pytest.mark.anyio
 
@@ -44,20 +47,23 @@ readings = st.builds(make_reading, st.integers(0, SERIES - 1), instants, values,
 
 
 class Step(NamedTuple):
-    """What is appended, by which node, and whether a flush or a new start of it follows."""
+    """What is appended, by which node, and what follows: a flush, seals, a deletion, a new start."""
 
     rows: list[Given]
     other_node: bool
     flushes: bool
+    seals: bool
+    deletes: bool
     restarts: bool
 
 
 appended = st.lists(readings, max_size=12)
+seldom = st.sampled_from([False, False, False, False, True])
 histories = st.lists(
-    st.builds(Step, appended, st.booleans(), st.booleans(), st.just(False)), max_size=8
+    st.builds(Step, appended, *[st.booleans()] * 3, st.just(False), st.just(False)), max_size=8
 )
 histories_with_restarts = st.lists(
-    st.builds(Step, appended, st.booleans(), st.booleans(), st.booleans()), max_size=8
+    st.builds(Step, appended, *[st.booleans()] * 3, seldom, st.booleans()), max_size=8
 )
 
 
@@ -97,7 +103,7 @@ async def test_any_history_of_appends_equals_a_dict(
 
 @settled
 @given(history=histories_with_restarts)
-async def test_any_history_of_appends_and_restarts_equals_a_dict(
+async def test_any_history_of_appends_deletions_and_restarts_equals_a_dict(
     database: ReadingDatabase, history: list[Step]
 ) -> None:
     await follow(database, history)
@@ -105,11 +111,13 @@ async def test_any_history_of_appends_and_restarts_equals_a_dict(
 
 async def follow(database: ReadingDatabase, history: Sequence[Step]) -> None:
     """Take the steps on two nodes and on the model, and compare in the end."""
+    database.seal_limits = SMALL_SLICES
     # One SQLite file has one writer; on PostgreSQL two nodes take turns.
     names = ["node-a", "node-b" if database.kind == "postgresql" else "node-a"]
     one, _ = [await database.shared(name) for name in names]
     # Every example works on a device of its own in the one database.
-    series = await make_series(one, SERIES, device_id=database.new_name())
+    device = database.new_name()
+    series = await make_series(one, SERIES, device_id=device)
     before = {node: bounds[1] for node, bounds in (await one.log_bounds()).items()}
     model = Model()
 
@@ -120,11 +128,20 @@ async def follow(database: ReadingDatabase, history: Sequence[Step]) -> None:
         assert list(outcomes or bytes(len(placed))) == model.append(placed)
         if step.flushes:
             await store.flush()
+        if step.seals:
+            await seal_all(store)
+        if step.deletes:
+            await store.delete_device("org", device)
+            series = await make_series(store, SERIES, device_id=device)
+            model.stands.clear()
         if step.restarts:
             await database.restart(names[step.other_node])
 
     for name in names:
         await compare(await database.shared(name), series, model)
+    await demand_sealed_apart(database)
+    expected = sorted(Stored(row.series_id, row.ts_us, row.value) for row in model.stands.values())
+    assert [row for row in await stored_in(database) if row[0] in {s.id for s in series}] == expected
     logged = [
         row
         for batch in await (await database.shared("node-a")).batches_after(before, batches_max=100)

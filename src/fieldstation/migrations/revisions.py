@@ -11,6 +11,7 @@ REVISIONS = (
     "20261122_idempotency",
     "20261126_mqtt_nodes",
     "20261126_certificate_authority",
+    "20261130_sealed_chunks",
 )
 """Oldest first; each is a file in ``versions``."""
 

@@ -23,5 +23,5 @@ def check_readings(totals: StoreTotals | Busy) -> Check:
     size = totals.bytes_on_disk / totals.readings
     return ok(
         "readings",
-        f"{totals.readings:,} in {totals.series:,} series, {size:,.0f} bytes on disk for each",
+        f"{totals.readings:,} in {totals.series:,} series, {size:,.1f} bytes on disk for each",
     )

@@ -27,6 +27,7 @@ from fieldstation.domains.system.schemas import (
 )
 from fieldstation.domains.telemetry.intake import Intake
 from fieldstation.domains.telemetry.last_values import LastValues
+from fieldstation.domains.telemetry.jobs import Sealing
 from fieldstation.domains.telemetry.ports import ReadingStore
 from fieldstation.domains.telemetry.writer import Writer
 from fieldstation.web.rate_sharing import RateSharing
@@ -58,6 +59,7 @@ class StationState:
     store: ReadingStore
     intake: Intake
     writer: Writer
+    sealing: Sealing
     last_values: LastValues
     sockets: Sockets
     mqtt: MqttDoor | None
@@ -167,6 +169,7 @@ def prometheus_readings(state: StationState) -> Iterable[Reading]:
     yield "counter", "fieldstation_readings_duplicate", "Readings known before.", counts.duplicates
     yield "counter", "fieldstation_readings_conflict", "Readings refused.", counts.conflicts
     yield "counter", "fieldstation_readings_anomalous", "Readings flagged.", counts.anomalies
+    yield "counter", "fieldstation_readings_sealed", "Readings compressed.", state.sealing.readings
     yield "counter", "fieldstation_messages_refused", "Messages kept as refused.", counts.refused
     yield "counter", "fieldstation_commits", "Group commits.", counts.commits
     yield "counter", "fieldstation_commit_failures", "Commits that failed.", counts.failures

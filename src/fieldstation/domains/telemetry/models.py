@@ -80,6 +80,20 @@ chunk = Table(
     PrimaryKeyConstraint("hour", "series_id", "start_us"),
 )
 
+# One to 4,096 older readings of one series; ``store.compression`` says what ``data`` holds. Those of a
+# series never overlap.
+sealed = Table(
+    "sealed",
+    telemetry_metadata,
+    Column("series_id", BigInteger, nullable=False),
+    Column("start_us", BigInteger, nullable=False),
+    Column("end_us", BigInteger, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("series_id", "start_us"),
+)
+Index("ix_sealed_end", sealed.c.end_us)
+
 # What only some readings have; value and flags stand in their chunk as well.
 reading_detail = Table(
     "reading_detail",

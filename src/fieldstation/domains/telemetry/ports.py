@@ -250,6 +250,14 @@ class ReadingStore(ExchangeStore, Protocol):
         """Move all of them, at a stop: the next start has less to read."""
         ...
 
+    async def seal_slice(self) -> int:
+        """Compress some of the readings that lie back some hours; return how many, 0 when none do.
+
+        What is asked and answered is the same before and after. Flushes wait for up to some 0.2 s,
+        appends do not.
+        """
+        ...
+
     async def find_series(
         self,
         organization_id: str,

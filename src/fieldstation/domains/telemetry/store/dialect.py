@@ -70,8 +70,8 @@ class PostgresqlDialect:
     row_lock = "FOR UPDATE"
     bytes_on_disk = (
         "SELECT SUM(pg_total_relation_size(name::regclass))::bigint FROM unnest(ARRAY["
-        "'series', 'series_variant', 'series_hour', 'chunk', 'reading_detail', 'intake_batch',"
-        " 'last_value', 'refusal', 'mqtt_exchange']) AS t(name)"
+        "'series', 'series_variant', 'series_hour', 'chunk', 'sealed', 'reading_detail',"
+        " 'intake_batch', 'last_value', 'refusal', 'mqtt_exchange']) AS t(name)"
     )
 
     def rows(self, placeholder: str, alias: str, **columns: str) -> str:

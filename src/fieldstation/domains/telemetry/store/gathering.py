@@ -1,13 +1,15 @@
-"""Bringing together a period's readings: what is in memory first, then what is in chunks.
+"""Bringing together a period's readings: what is in memory first, then what is in chunks, then what
+is sealed.
 
-In that order nothing can be missed: a flush drops from memory only what its committed chunks hold.
+In that order nothing can be missed: a flush drops from memory only what its committed chunks hold,
+and sealing moves chunks in one transaction.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from fieldstation.domains.telemetry.store import chunks
+from fieldstation.domains.telemetry.store import chunks, sealed
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
 from fieldstation.domains.telemetry.store.points import Points, in_key_order, joined
 from fieldstation.domains.telemetry.store.recent import Part, between
@@ -31,12 +33,13 @@ def gather(
 ) -> Steps[Points]:
     """Return the readings of a period in key order, each once; ``parts`` were taken before.
 
-    Cost: as ``chunks.read`` says, and sorting what is found.
+    Cost: as ``chunks.read`` and ``sealed.read`` say, and sorting what is found.
     """
     pieces = [piece for part in parts for piece in between(part, series_ids, start_us, end_us)]
-    stored = yield from chunks.read(dialect, series_ids, start_us=start_us, end_us=end_us)
-    inside = (stored.ts_us >= start_us) & (stored.ts_us < end_us)
-    return in_key_order(joined([*pieces, stored.take(inside)]))
+    for read in (chunks.read, sealed.read):
+        stored = yield from read(dialect, series_ids, start_us=start_us, end_us=end_us)
+        pieces.append(stored.take((stored.ts_us >= start_us) & (stored.ts_us < end_us)))
+    return in_key_order(joined(pieces))
 
 
 def hours_with_readings(
@@ -47,9 +50,9 @@ def hours_with_readings(
     start_us: int,
     end_us: int,
 ) -> Steps[list[int]]:
-    """Return the hours of a period in which any of the series has readings.
+    """Return the hours of a period in which any of the series has readings, or may have sealed ones.
 
-    Cost: one entry of an index per series and hour.
+    Cost: one entry of an index per series and hour in chunks, and one per sealed chunk.
     """
     pieces = [piece for part in parts for piece in between(part, series_ids, start_us, end_us)]
     hours = {hour for piece in pieces for hour in np.unique(piece.ts_us // US_PER_HOUR).tolist()}
@@ -59,4 +62,6 @@ def hours_with_readings(
         dialect.finish(f"SELECT DISTINCT h.hour FROM {ids} {own}"),
         (as_json(list(series_ids)), start_us // US_PER_HOUR, (end_us - 1) // US_PER_HOUR),
     )
-    return sorted(hours.union(hour for (hour,) in rows))
+    hours.update(hour for (hour,) in rows)
+    hours |= yield from sealed.hours(dialect, series_ids, start_us=start_us, end_us=end_us)
+    return sorted(hours)

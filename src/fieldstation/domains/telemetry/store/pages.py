@@ -15,6 +15,7 @@ from fieldstation.domains.telemetry.ports import (
     PageKey,
     SeriesRow,
 )
+from fieldstation.domains.telemetry.store import sealed
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
 from fieldstation.domains.telemetry.store.gathering import bounded, gather
 from fieldstation.domains.telemetry.store.points import (
@@ -128,7 +129,7 @@ def _next_edge(
 ) -> Steps[int | None]:
     """Return the instant from which on, in the page's direction, there may be readings again.
 
-    Cost: one search per series.
+    Cost: three searches per series.
     """
     low, high = (edge, reach.end_us) if reach.forwards else (reach.start_us, edge)
     pieces = [piece.ts_us for part in parts for piece in between(part, ids, low, high)]
@@ -137,14 +138,17 @@ def _next_edge(
         (as_json(list(ids)), (edge if reach.forwards else edge - 1) // US_PER_HOUR),
     )
     hour = rows[0][0]
+    sealed_edge = yield from sealed.next_edge(dialect, ids, edge, forwards=reach.forwards)
     if reach.forwards:
         known = [int(times[0]) for times in pieces]
         if hour is not None:
             known.append(max(edge, hour * US_PER_HOUR))
+        known += [] if sealed_edge is None else [sealed_edge]
         return min(known, default=None)
     known = [int(times[-1]) + 1 for times in pieces]
     if hour is not None:
         known.append(min(edge, (hour + 1) * US_PER_HOUR))
+    known += [] if sealed_edge is None else [sealed_edge]
     return max(known, default=None)
 
 

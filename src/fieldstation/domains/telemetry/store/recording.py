@@ -11,7 +11,7 @@ import numpy as np
 from fieldstation.domains.telemetry.exchanges import Exchange
 from fieldstation.domains.telemetry.models import intake_batch, refusal
 from fieldstation.domains.telemetry.ports import Appended, Columns, Detail, Kind, Outcome, Refusal
-from fieldstation.domains.telemetry.store import chunks, exchanges
+from fieldstation.domains.telemetry.store import chunks, exchanges, sealed
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
 from fieldstation.domains.telemetry.store.entries import decode_points, encode_entry
 from fieldstation.domains.telemetry.store.outcomes import Fact, doubtful, judge
@@ -19,6 +19,7 @@ from fieldstation.domains.telemetry.store.points import (
     Key,
     Points,
     in_key_order,
+    joined,
     key_order,
     points_of,
     runs,
@@ -202,12 +203,14 @@ def _details_of(readings: Columns, outcomes: bytes | None) -> dict[Key, Detail]:
 def _standing(
     dialect: Dialect, readings: Columns, doubts: Sequence[int], recent: Recent
 ) -> Steps[dict[Key, Fact]]:
-    """Find what stands at the keys in doubt: in memory first, then in the chunks."""
+    """Find what stands at the keys in doubt: in memory, in the chunks, among what is sealed."""
     keys = {(readings.series_id[at], readings.ts_us[at]) for at in doubts}
     found = recent.standing(keys)
     missing = [key for key in keys if key not in found]
     if missing:
-        stored = in_key_order((yield from chunks.covering(dialect, missing)))
+        in_chunks = yield from chunks.covering(dialect, missing)
+        in_sealed = yield from sealed.covering(dialect, missing)
+        stored = in_key_order(joined([in_chunks, in_sealed]))
         facts = stand_in(make_part(stored, 0), by_series(missing))
         texts = [key for key, known in facts.items() if known[1] == Kind.TEXT]
         if texts:

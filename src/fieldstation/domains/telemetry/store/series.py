@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from fieldstation.domains.telemetry.models import series, series_variant
 from fieldstation.domains.telemetry.ports import SeriesKey, SeriesRow, Variant
+from fieldstation.domains.telemetry.store import sealed
 from fieldstation.domains.telemetry.store.dialect import Dialect
 from fieldstation.domains.telemetry.store.recent import Part, newest_in
 from fieldstation.domains.telemetry.store.steps import (
@@ -107,7 +108,7 @@ def number_variants(dialect: Dialect, wanted: Sequence[tuple[int, Variant]]) -> 
 
 
 def newest_in_chunks(dialect: Dialect, series_ids: Sequence[int]) -> Steps[dict[int, int]]:
-    """Find the newest instant of each series that has chunks: one search each."""
+    """Find the newest instant of each series in chunks or sealed ones: two searches each."""
     last_hour = "(SELECT MAX(h.hour) FROM series_hour AS h WHERE h.series_id = k.series_id)"
     own = dialect.seek("chunk", "c", f"c.hour = {last_hour} AND c.series_id = k.series_id")
     rows = yield Query(
@@ -117,7 +118,9 @@ def newest_in_chunks(dialect: Dialect, series_ids: Sequence[int]) -> Steps[dict[
         ),
         (as_json(list(series_ids)),),
     )
-    return {row[0]: row[1] for row in rows}
+    newest = yield from sealed.newest(dialect, series_ids)
+    newest.update((row[0], max(row[1], newest.get(row[0], 0))) for row in rows)
+    return newest
 
 
 def _variants(dialect: Dialect, ids: str) -> Steps[defaultdict[int, list[Variant]]]:

@@ -31,6 +31,7 @@ from fieldstation.domains.telemetry.store.sqlite_connections import (
     connect_reader,
     connect_writer,
     drive,
+    give_back,
     naming_errors,
     one_statement,
     transaction,
@@ -41,6 +42,9 @@ from fieldstation.domains.telemetry.store.steps import Steps
 WRITES_WAITING_MAX = 64
 READS_WAITING_MAX = 256
 CHECKPOINT_PAGES = 2_000
+# What one flush needs stays in the file; more is given back in steps of some ten milliseconds.
+FREE_PAGES_KEPT = 2_000
+FREE_PAGES_PER_STEP = 500
 
 Result = TypeVar("Result")
 
@@ -137,6 +141,15 @@ class SqliteReadingStore(SteppedStore):
     async def _bytes_beside(self) -> int:
         log = self._path.with_name(f"{self._path.name}-wal")
         return await asyncio.to_thread(lambda: log.stat().st_size if log.exists() else 0)
+
+    async def _give_back_space(self) -> None:
+        await self._submit(
+            self._writer,
+            self._writes,
+            lambda: give_back(
+                self._writing(), pages_max=FREE_PAGES_PER_STEP, pages_kept=FREE_PAGES_KEPT
+            ),
+        )
 
     async def _submit(
         self, executor: ThreadPoolExecutor, slots: BoundedSemaphore, work: Callable[[], Result]

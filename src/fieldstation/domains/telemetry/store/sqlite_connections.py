@@ -23,6 +23,7 @@ LOCK_WAIT_S = 5.0
 WRITER_CACHE_KIB = 32_768
 READER_CACHE_KIB = 8_192
 WAL_KEPT_BYTES_MAX = 64 * 1024 * 1024
+INCREMENTAL = 2
 
 # What passes by itself once there is room, or the lock or the device is back.
 PASSING = {
@@ -66,6 +67,20 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA query_only=ON")
     connection.execute(f"PRAGMA cache_size=-{READER_CACHE_KIB}")
     return connection
+
+
+def give_back(connection: sqlite3.Connection, *, pages_max: int, pages_kept: int) -> int:
+    """Shorten the file by some of its free pages; return by how many.
+
+    None in a file that was made without ``auto_vacuum=INCREMENTAL``: its free pages are used again.
+    """
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (mode,) = connection.execute("PRAGMA auto_vacuum").fetchone()
+    pages = min(pages_max, free - pages_kept)
+    if pages <= 0 or mode != INCREMENTAL:
+        return 0
+    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+    return pages
 
 
 @contextmanager

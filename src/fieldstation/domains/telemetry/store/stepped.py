@@ -26,6 +26,7 @@ from fieldstation.domains.telemetry.ports import (
 )
 from fieldstation.domains.telemetry.store import (
     aggregates,
+    chunks,
     deletion,
     exchanges,
     flushing,
@@ -33,11 +34,12 @@ from fieldstation.domains.telemetry.store import (
     last_values,
     pages,
     refusals,
+    sealing,
     series,
     totals,
 )
 from fieldstation.domains.telemetry.store.dialect import Dialect
-from fieldstation.domains.telemetry.store.points import Points
+from fieldstation.domains.telemetry.store.points import Points, in_key_order
 from fieldstation.domains.telemetry.store.recent import Part, Recent
 from fieldstation.domains.telemetry.store.recording import Batch
 from fieldstation.domains.telemetry.store.steps import Steps
@@ -56,6 +58,7 @@ class SteppedStore(ABC):
         self._node_id = node_id
         self._clock = clock
         self.flush_limits = flushing.FlushLimits()
+        self.seal_limits = sealing.SealLimits()
         self._recent = Recent()
         self._recent_since_us = clock.now_us()
         self._flushing = asyncio.Lock()
@@ -314,6 +317,35 @@ class SteppedStore(ABC):
             rest = flushing.entries_between(self._dialect, progress.flushed, progress.flushing)
             await self._flush_through(progress.flushing, await self._read(rest))
         return progress.flushing
+
+    async def seal_slice(self) -> int:
+        async with self._flushing_alone():
+            progress = await self._read(flushing.progress(self._dialect))
+            if progress.flushing > progress.flushed:
+                # Made again, that flush would write chunks of what is sealed by then.
+                return 0
+            sealed = await self._seal_oldest()
+        if not sealed:
+            await self._give_back_space()
+        return sealed
+
+    async def _seal_oldest(self) -> int:
+        """Seal one slice; return how many readings left their chunks."""
+        before_hour = self.seal_limits.before_hour(self._clock.now_us())
+        finding = sealing.next_slice(self._dialect, self.seal_limits, before_hour=before_hour)
+        listed = await self._read(finding)
+        if not listed:
+            return 0
+        packed, around = await self._read(sealing.read_slice(self._dialect, listed))
+        points = await asyncio.to_thread(lambda: in_key_order(chunks.unpack(packed)))
+        merges = await asyncio.to_thread(sealing.plan, points, around)
+        replaced = await self._read(sealing.read_replaced(self._dialect, merges))
+        rows = await asyncio.to_thread(sealing.make_rows, merges, replaced)
+        await self._write(sealing.write_slice(self._dialect, listed, merges, rows))
+        return sum(row[4] for row in listed)
+
+    async def _give_back_space(self) -> None:
+        """Shorten what the database keeps on the disk a little, where it does not do so itself."""
 
     async def delete_device(self, organization_id: str, device_id: str) -> None:
         """Delete in slices of a hundred hours of a series.

@@ -12,8 +12,8 @@ from fieldstation.domains.telemetry.store.steps import Query, Steps
 def totals(dialect: Dialect, parts: Sequence[Part]) -> Steps[StoreTotals]:
     """Measure the store.
 
-    Cost: one scan of the series' ids, a few searches, the chunks of the oldest and newest hour, and
-    what is in memory.
+    Cost: one scan of the series' ids with a search for each, a few searches more, the chunks of the
+    oldest and newest hour, and what is in memory.
     """
     (series,) = yield Query("SELECT COUNT(*) FROM series")
     (accepted,) = yield Query(
@@ -27,6 +27,10 @@ def totals(dialect: Dialect, parts: Sequence[Part]) -> Steps[StoreTotals]:
         "SELECT (SELECT MIN(start_us) FROM chunk WHERE hour = (SELECT MIN(hour) FROM chunk)),"
         " (SELECT MAX(end_us) FROM chunk WHERE hour = (SELECT MAX(hour) FROM chunk))"
     )
+    (sealed_extremes,) = yield Query(
+        "SELECT MIN((SELECT MIN(d.start_us) FROM sealed AS d WHERE d.series_id = s.id)),"
+        " (SELECT MAX(end_us) FROM sealed) FROM series AS s"
+    )
     oldest = [int(part.points.ts_us.min()) for part in parts if len(part)]
     newest = [int(part.points.ts_us.max()) for part in parts if len(part)]
     (size,) = yield Query(dialect.bytes_on_disk)
@@ -34,6 +38,10 @@ def totals(dialect: Dialect, parts: Sequence[Part]) -> Steps[StoreTotals]:
         series=series[0],
         readings=int(accepted[0] or 0) - int(deleted[0] or 0),
         bytes_on_disk=size[0],
-        oldest_us=min(oldest + [us for us in extremes[:1] if us is not None], default=None),
-        newest_us=max(newest + [us for us in extremes[1:] if us is not None], default=None),
+        oldest_us=min([*oldest, *known(extremes[0], sealed_extremes[0])], default=None),
+        newest_us=max([*newest, *known(extremes[1], sealed_extremes[1])], default=None),
     )
+
+
+def known(*instants: int | None) -> list[int]:
+    return [instant for instant in instants if instant is not None]
