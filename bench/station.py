@@ -191,8 +191,8 @@ def count_stored(data_dir: Path) -> int:
     file = data_dir / TELEMETRY_FILE
     asyncio.run(flush(file))
     with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
-        stored = "SELECT count FROM chunk UNION ALL SELECT count FROM sealed"
-        return int(connection.execute(f"SELECT total(count) FROM ({stored})").fetchone()[0])
+        statement = "SELECT (SELECT total(count) FROM chunk) + (SELECT total(count) FROM sealed)"
+        return int(connection.execute(statement).fetchone()[0])
 
 
 async def flush(file: Path) -> None:

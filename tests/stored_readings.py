@@ -1,4 +1,4 @@
-"""The readings that really are in a telemetry database, past the store: its chunks, its sealed chunks,
+"""The readings that really are in a telemetry database, past the store: its chunks, sealed or not,
 and the log entries that are not in chunks yet."""
 
 import sqlite3

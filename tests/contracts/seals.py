@@ -45,9 +45,9 @@ async def demand_sealed_apart(database: ReadingDatabase) -> None:
     rows: Sequence[tuple[int, int, int]] = await rows_in(
         database, "SELECT series_id, start_us, end_us FROM sealed ORDER BY series_id, start_us"
     )
-    assert all(
-        one[0] != other[0] or one[2] < other[1] for one, other in pairwise(rows)
-    ), "sealed chunks of one series overlap"
+    assert all(one[0] != other[0] or one[2] < other[1] for one, other in pairwise(rows)), (
+        "sealed chunks of one series overlap"
+    )
     hours = await rows_in(database, "SELECT series_id, hour FROM series_hour")
     chunks = await rows_in(database, "SELECT DISTINCT series_id, hour FROM chunk")
     assert sorted(hours) == sorted(chunks)

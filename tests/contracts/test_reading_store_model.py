@@ -21,12 +21,12 @@ from tests.contracts.readings import (
     rows_of,
 )
 from tests.contracts.seals import SMALL_SLICES, demand_sealed_apart, seal_all
+from tests.contracts.store_insides import stored_in
 from tests.contracts.test_reading_store_aggregates import (
     buckets_by_hand,
     close_to,
     stats_by_hand,
 )
-from tests.contracts.store_insides import stored_in
 from tests.stored_readings import Stored
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +47,7 @@ readings = st.builds(make_reading, st.integers(0, SERIES - 1), instants, values,
 
 
 class Step(NamedTuple):
-    """What is appended, by which node, and what follows: a flush, seals, a deletion, a new start."""
+    """What is appended, by which node, and what follows it there."""
 
     rows: list[Given]
     other_node: bool
@@ -141,7 +141,9 @@ async def follow(database: ReadingDatabase, history: Sequence[Step]) -> None:
         await compare(await database.shared(name), series, model)
     await demand_sealed_apart(database)
     expected = sorted(Stored(row.series_id, row.ts_us, row.value) for row in model.stands.values())
-    assert [row for row in await stored_in(database) if row[0] in {s.id for s in series}] == expected
+    assert [
+        row for row in await stored_in(database) if row[0] in {s.id for s in series}
+    ] == expected
     logged = [
         row
         for batch in await (await database.shared("node-a")).batches_after(before, batches_max=100)

@@ -66,7 +66,7 @@ def run_on_sqlite(url: URL, work: Callable[[Connection], object]) -> None:
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        # Only a file that is still empty takes this on: free pages can be given back in small steps.
+        # Lets free pages be given back in small steps; only a file that is still empty takes it.
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")

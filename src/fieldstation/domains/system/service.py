@@ -26,8 +26,8 @@ from fieldstation.domains.system.schemas import (
     VersionRead,
 )
 from fieldstation.domains.telemetry.intake import Intake
-from fieldstation.domains.telemetry.last_values import LastValues
 from fieldstation.domains.telemetry.jobs import Sealing
+from fieldstation.domains.telemetry.last_values import LastValues
 from fieldstation.domains.telemetry.ports import ReadingStore
 from fieldstation.domains.telemetry.writer import Writer
 from fieldstation.web.rate_sharing import RateSharing

@@ -80,8 +80,8 @@ chunk = Table(
     PrimaryKeyConstraint("hour", "series_id", "start_us"),
 )
 
-# One to 4,096 older readings of one series; ``store.compression`` says what ``data`` holds. Those of a
-# series never overlap.
+# One to 4,096 older readings of one series; ``store.compression`` says what ``data`` holds. Those
+# of one series never overlap.
 sealed = Table(
     "sealed",
     telemetry_metadata,

@@ -5,12 +5,14 @@ import resource
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from fieldstation.core.errors import Busy
+from fieldstation.db.engines import database_url
+from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 from fieldstation.domains.telemetry.store.sqlite_connections import (
     Reading,
     connect_reader,
@@ -18,8 +20,10 @@ from fieldstation.domains.telemetry.store.sqlite_connections import (
     naming_errors,
 )
 from fieldstation.domains.telemetry.store.steps import Query, Steps
+from fieldstation.migrations.upgrade import upgrade
 from tests.contracts.reading_databases import ReadingDatabase, reading_database
 from tests.contracts.readings import NOON_US, Given, append, everything, make_series
+from tests.contracts.seals import AT_ONCE, seal_all
 from tests.wait_until import wait_until_blocking
 
 pytestmark = pytest.mark.anyio
@@ -156,3 +160,63 @@ async def test_loop_stays_free_while_the_store_works(database: ReadingDatabase) 
 
     assert running.result() is None
     assert turns > 10
+
+
+async def migrated(tmp_path: Path, name: str) -> ReadingDatabase:
+    url = f"sqlite:///{tmp_path / name}"
+    await upgrade(database_url(url, data_dir=tmp_path), "telemetry")
+    return ReadingDatabase("sqlite", url)
+
+
+def pages_of(path: Path) -> tuple[int, int]:
+    """Return how many pages a file has, and how many of them are free."""
+    with closing(sqlite3.connect(path)) as connection:
+        ((pages,),) = connection.execute("PRAGMA page_count").fetchall()
+        ((free,),) = connection.execute("PRAGMA freelist_count").fetchall()
+    return pages, free
+
+
+async def fill_and_seal(store: SqliteReadingStore) -> list[Given]:
+    (series,) = await make_series(store, 1)
+    given = [Given(series.id, NOON_US + at * 1_000_000, at % 7 / 10) for at in range(60_000)]
+    await append(store, given)
+    await store.flush()
+    store.seal_limits = AT_ONCE
+    await seal_all(store)
+    return given
+
+
+async def test_free_pages_are_given_back_in_steps_and_some_are_kept(tmp_path: Path) -> None:
+    database = await migrated(tmp_path, "new.db")
+    store = SqliteReadingStore(
+        tmp_path / "new.db", node_id="node-a", clock=database.clock, free_pages_kept=20
+    )
+    await store.open()
+    given = await fill_and_seal(store)
+    (series,) = await make_series(store, 1)
+    before = pages_of(tmp_path / "new.db")
+
+    for _ in range(5):
+        assert await store.seal_slice() == 0
+
+    pages, free = pages_of(tmp_path / "new.db")
+    assert (pages + before[1] - 20, free) == (before[0], 20)
+    assert await everything(store, [series]) == given
+    await store.close()
+    assert (tmp_path / "new.db").stat().st_size == pages * 4_096
+
+
+async def test_a_file_from_before_stays_as_long_as_it_is(
+    database: ReadingDatabase, tmp_path: Path
+) -> None:
+    path = tmp_path / "telemetry.db"
+    store = SqliteReadingStore(path, node_id="node-a", clock=database.clock, free_pages_kept=0)
+    await store.open()
+    await fill_and_seal(store)
+    before = pages_of(path)
+    assert before[1] > 100
+
+    assert await store.seal_slice() == 0
+
+    assert pages_of(path) == before
+    await store.close()

@@ -8,6 +8,7 @@ pcodec, plain and as differences, and the shorter stands. Every value comes back
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -111,7 +112,7 @@ def cut(points: Points) -> Sequence[Points]:
     """Cut readings of one series in order into equal pieces of at most 4,096."""
     pieces = -(-len(points) // READINGS_MAX)
     edges = np.linspace(0, len(points), pieces + 1).astype(int).tolist()
-    return [points.take(slice(*pair)) for pair in zip(edges[:-1], edges[1:], strict=True)]
+    return [points.take(slice(*pair)) for pair in pairwise(edges)]
 
 
 def _from_line(ts_us: Integers) -> tuple[int, Integers]:

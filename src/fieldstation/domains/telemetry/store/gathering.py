@@ -50,7 +50,7 @@ def hours_with_readings(
     start_us: int,
     end_us: int,
 ) -> Steps[list[int]]:
-    """Return the hours of a period in which any of the series has readings, or may have sealed ones.
+    """Return the hours of a period in which any of the series has readings or may have sealed ones.
 
     Cost: one entry of an index per series and hour in chunks, and one per sealed chunk.
     """

@@ -31,7 +31,7 @@ def read(
     Cost: two searches a series and the chunks found; one search in all where more than 200 series
     are asked for and the period lies behind everything sealed.
     """
-    if start_us >= end_us or (yield from _is_behind(dialect, series_ids, start_us)):
+    if start_us >= end_us or (yield from _is_behind(series_ids, start_us)):
         return joined([])
     rows = yield Query(
         _between_text(dialect, PICKED), (as_json(list(series_ids)), start_us, end_us)
@@ -86,7 +86,7 @@ def newest(dialect: Dialect, series_ids: Sequence[int]) -> Steps[dict[int, int]]
         dialect.finish(f"SELECT s.series_id, s.end_us FROM {source} {found}"),
         (as_json(list(series_ids)),),
     )
-    return {series_id: end_us for series_id, end_us in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def next_edge(
@@ -119,7 +119,7 @@ def _edge_text(dialect: Dialect, forwards: bool) -> str:
     return dialect.finish(f"SELECT MAX(({before})), {beyond} FROM {ids}")
 
 
-def _is_behind(dialect: Dialect, series_ids: Collection[int], start_us: int) -> Steps[bool]:
+def _is_behind(series_ids: Collection[int], start_us: int) -> Steps[bool]:
     """Tell whether many series are asked for and no sealed chunk reaches that far."""
     if len(series_ids) <= SEEK_SERIES_MAX:
         return False

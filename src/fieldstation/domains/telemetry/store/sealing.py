@@ -194,9 +194,7 @@ def read_replaced(dialect: Dialect, merges: Sequence[Merge]) -> Steps[list[Row]]
 def _replaced_text(dialect: Dialect) -> str:
     keys = dialect.rows("$1", "k", series_id="bigint", start_us="bigint")
     same = "s.series_id = k.series_id AND s.start_us = k.start_us"
-    return dialect.finish(
-        f"SELECT {sealed.PICKED} FROM {keys} {dialect.seek('sealed', 's', same)}"
-    )
+    return dialect.finish(f"SELECT {sealed.PICKED} FROM {keys} {dialect.seek('sealed', 's', same)}")
 
 
 def make_rows(merges: Sequence[Merge], replaced: Sequence[Row]) -> list[Row]:

@@ -67,10 +67,12 @@ class SqliteReadingStore(SteppedStore):
         writes_waiting_max: int = WRITES_WAITING_MAX,
         reads_waiting_max: int = READS_WAITING_MAX,
         checkpoint_pages: int = CHECKPOINT_PAGES,
+        free_pages_kept: int = FREE_PAGES_KEPT,
     ) -> None:
         super().__init__(dialect=SqliteDialect(), node_id=node_id, clock=clock)
         self._path = path
         self._checkpoint_pages = checkpoint_pages
+        self._free_pages_kept = free_pages_kept
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="telemetry-writer")
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="telemetry-reader")
         self._writes = BoundedSemaphore(writes_waiting_max)
@@ -147,7 +149,7 @@ class SqliteReadingStore(SteppedStore):
             self._writer,
             self._writes,
             lambda: give_back(
-                self._writing(), pages_max=FREE_PAGES_PER_STEP, pages_kept=FREE_PAGES_KEPT
+                self._writing(), pages_max=FREE_PAGES_PER_STEP, pages_kept=self._free_pages_kept
             ),
         )
 

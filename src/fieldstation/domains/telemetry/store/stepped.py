@@ -345,7 +345,8 @@ class SteppedStore(ABC):
         return sum(row[4] for row in listed)
 
     async def _give_back_space(self) -> None:
-        """Shorten what the database keeps on the disk a little, where it does not do so itself."""
+        """Give some free space back to the disk, where the database does not do so itself."""
+        return
 
     async def delete_device(self, organization_id: str, device_id: str) -> None:
         """Delete in slices of a hundred hours of a series.
