@@ -19,6 +19,9 @@ from bench.spread import Latencies, summarise_latencies
 RECEIVE_BYTES = 65_536
 HEAD_END = b"\r\n\r\n"
 CONTENT_LENGTH = b"content-length:"
+CHUNKED = b"transfer-encoding: chunked"
+CHUNKS_END = b"\r\n0\r\n\r\n"
+NO_CONTENT = b"204"
 ANSWER_TIMEOUT_S = 30.0
 SPIN_S = 0.0015
 REFUSAL_CHARACTERS_MAX = 300
@@ -76,7 +79,7 @@ class Connection:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.unsent = memoryview(b"")
-        self.received = b""
+        self.received = bytearray()
         self.started = 0.0
         self.free_since = 0.0
 
@@ -177,11 +180,11 @@ class HttpLoad:
         if not received:
             self._lose(connection)
             return
-        answer = connection.received + received
+        answer = connection.received
+        answer += received
         if not is_complete(answer):
-            connection.received = answer
             return
-        connection.received = b""
+        connection.received = bytearray()
         status = int(answer[9:12])
         self.statuses[status] += 1
         self.latencies.append(now - connection.started)
@@ -200,13 +203,20 @@ class HttpLoad:
             self.lost += 1
 
 
-def is_complete(answer: bytes) -> bool:
-    """Whether an answer has arrived whole; the servers measured here all send a Content-Length."""
+def is_complete(answer: bytes | bytearray) -> bool:
+    """Whether an answer has arrived whole: by Content-Length, in chunks, or without content.
+
+    Chunks are not counted: the texts that the measured servers send never hold an empty one.
+    """
     head_end = answer.find(HEAD_END)
     if head_end < 0:
         return False
     head = answer[:head_end].lower()
+    if head[9:12] == NO_CONTENT:
+        return True
     at = head.find(CONTENT_LENGTH)
+    if at < 0 and CHUNKED in head:
+        return answer.endswith(CHUNKS_END)
     if at < 0:
         raise ValueError(f"an answer without Content-Length: {head[:REFUSAL_CHARACTERS_MAX]!r}")
     line_end = head.find(b"\r\n", at)

@@ -149,12 +149,12 @@ def log_in(port: int) -> str:
     return login["access_token"]
 
 
-def register_devices(port: int) -> tuple[Identity, ...]:
-    """Register a user, log in, and register every device of the data set."""
+def register_devices(port: int, *, devices: int = DEVICES) -> tuple[Identity, ...]:
+    """Register a user, log in, and register the first devices of the data set."""
     demand(port, "/api/v1/auth/register", body={"email": EMAIL, "password": PASSWORD})
     token = log_in(port)
     identities = []
-    for number in range(DEVICES):
+    for number in range(devices):
         device = demand(
             port,
             "/api/v1/devices",
