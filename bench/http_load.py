@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter, deque
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -69,6 +70,14 @@ class HttpLoadResult(msgspec.Struct, frozen=True):
         return self.succeeded / self.elapsed_s
 
 
+class Messages(Protocol):
+    """Whole requests by number."""
+
+    def __len__(self) -> int: ...
+
+    def span(self, start: int, stop: int) -> memoryview: ...
+
+
 class Connection:
     """One keep-alive connection with at most one request under way."""
 
@@ -87,7 +96,7 @@ class Connection:
 class HttpLoad:
     """Drives the connections through a range of messages; counters are of the latest ``run``."""
 
-    def __init__(self, spool: Spool, *, port: int, connections: int) -> None:
+    def __init__(self, spool: Messages, *, port: int, connections: int) -> None:
         self._spool = spool
         self._epoll = select.epoll()
         self._open: dict[int, Connection] = {}

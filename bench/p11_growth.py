@@ -6,7 +6,7 @@ from 28 hours to three years (thirty with 10⁹). Each is asked about its newest
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from urllib.parse import urlencode
 
@@ -62,19 +62,21 @@ def measure(plan: Plan) -> list[Finding]:
             str(size): partial(latency, plan, fleet, path) for size, fleet in fleets.items()
         }
         rounds = interleave(plan.rounds, sides)
-        small = Side(f"{smallest:,} readings", Durability.FSYNC, "ms", rounds[str(smallest)])
-        found += [
-            compare(
-                "P11",
-                f"{question} of one device's ten series, one connection, p50",
-                ours=Side(f"{size:,} readings", Durability.FSYNC, "ms", rounds[str(size)]),
-                peer=small,
-                target=TARGET,
-            )
-            for size in fleets
-            if size != smallest
-        ]
+        found += compare_sizes(question, rounds, smallest)
     return found
+
+
+def compare_sizes(
+    question: str, rounds: Mapping[str, list[Measurement]], smallest: int
+) -> list[Finding]:
+    """Return a finding for each size but the smallest, against that."""
+    sides = {
+        size: Side(f"{int(size):,} readings", Durability.NOTHING_STORED, "ms", measured)
+        for size, measured in rounds.items()
+    }
+    small = sides.pop(str(smallest))
+    work = f"{question} of one device's ten series, one connection, p50"
+    return [compare("P11", work, ours=side, peer=small, target=TARGET) for side in sides.values()]
 
 
 def wanted_sizes(plan: Plan) -> list[int]:

@@ -1,8 +1,8 @@
 """How many bytes a sealed reading takes on disk, and how fast sealing is, on SQLite.
 
-Run as ``python -m bench.sealed_size [readings]``. Each row writes its own telemetry file through the
-store: appends, flushes, seals, trims the intake log to its last entry and gives free pages back. The
-size is that of the whole file, indexes included.
+Run as ``python -m bench.sealed_size [readings]``. Each row writes its own telemetry file through
+the store: appends, flushes, seals, trims the intake log to its last entry and gives free pages
+back. The size is that of the whole file, indexes included.
 """
 
 import asyncio
@@ -85,13 +85,14 @@ async def measure(
     keys = [SeriesKey("org", "device", "temperature", str(at)) for at in range(SERIES)]
     await fill(store, await store.resolve_series(keys), readings // SERIES, instants, values)
     size = await seal(store)
-    while await store.trim_log(before_us=clock.now_us()):
+    while await store.trim_log(before_us=clock.now_us() + 1):
         pass
     before = -1
     while before != (before := (await store.totals()).bytes_on_disk):
         await store.seal_slice()
     await store.close()
-    return size._replace(bytes_per_reading=path.stat().st_size / readings)
+    stored = await asyncio.to_thread(path.stat)
+    return size._replace(bytes_per_reading=stored.st_size / readings)
 
 
 async def fill(

@@ -119,11 +119,17 @@ def demand(port: int, path: str, *, body: Any, token: str | None = None) -> Any:
     return answer
 
 
-def build_template(data_dir: Path, *, command: Sequence[str], log: Path) -> Template:
+def build_template(
+    data_dir: Path,
+    *,
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Template:
     """Register the devices and store the first readings, all through HTTP, then stop."""
     base_s = SystemClock().now_us() // 1_000_000 - DATA_AGE_S
     spool = data_dir.with_suffix(".spool")
-    with running_station(data_dir, command=command, log=log) as station:
+    with running_station(data_dir, command=command, log=log, environment=environment) as station:
         identities = register_devices(station.http_port)
         messages = write_spool(spool, stored_requests(identities, base_s=base_s))
         result = run_task(

@@ -87,6 +87,14 @@ def influx_query_path(question: str) -> str:
     return f"/query?db={DATABASE}&q={quote(question)}"
 
 
+def influx_question(picked: str, *, device: str, period_ms: tuple[int, int] | None = None) -> str:
+    """Return InfluxQL that asks every measurement for something about one device."""
+    conditions = [f"device='{device}'"]
+    if period_ms is not None:
+        conditions += [f"time>={period_ms[0]}ms", f"time<{period_ms[1]}ms"]
+    return " ".join(["SELECT", picked, "FROM /.*/ WHERE", " AND ".join(conditions)])
+
+
 def influx_count(port: int) -> int:
     """Return how many readings InfluxDB holds."""
     answer = json.loads(call(port, "GET", influx_query_path("SELECT count(value) FROM /.*/")))
