@@ -30,7 +30,8 @@ async def test_bytes_of_each_reading_are_told_beside_the_station_that_writes(
     found = check_readings(await read_totals(looking()))
 
     assert found.verdict is Verdict.OK
-    assert found.detail.startswith("1,000 in 1 series, ")
+    size = (await writing.totals()).bytes_on_disk / 1_000
+    assert found.detail == f"1,000 in 1 series, {size:.1f} bytes on disk for each"
     await writing.close()
 
 
