@@ -1,6 +1,7 @@
 """P8: bytes on the disk per reading once everything is sealed, against InfluxDB and VictoriaMetrics
 after their compaction, and against plain rows."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,8 +40,13 @@ from fieldstation.core.clock import SystemClock
 DEVICES = 20
 HOURS = 10
 READINGS_PER_WRITE = 10_000
+# The unit of ``st_blocks``, whatever the file system's own.
+BLOCK_BYTES = 512
 SETTLE_TIMEOUT_S = 120.0
 SETTLE_UNCHANGED_S = 5.0
+SETTLE_LOOK_INTERVAL_S = 0.5
+US_PER_MINUTE = 60_000_000
+SENT_EVERY_US = 10_000_000
 REGULAR = Timing(interval_us=1_000_000)
 JITTERED = Timing(interval_us=1_000_000, jitter_us=100_000)
 INFLUXDB_TARGET = Target(bound=0.7, at_most=True)
@@ -132,15 +138,19 @@ class DiskSpace:
         return Space(self._readings, directory_bytes(directory / "data"))
 
     def rows(self) -> Space:
+        """Keep one row a reading, in the order in which devices send them."""
         file = self._plan.discard("p8-rows") / "rows.db"
         file.parent.mkdir(parents=True)
+        everything = [
+            (ts, number, value)
+            for number, *pair in self._pieces()
+            for ts, value in zip(*pair, strict=True)
+        ]
+        everything.sort(key=lambda row: (row[0] // SENT_EVERY_US, row[1], row[0]))
+        rows = [(ts // US_PER_MINUTE, number, ts, value, 0) for ts, number, value in everything]
         with closing(connect(file)) as connection:
             connection.execute(KEYED_TABLE)
-            for number, ts_us, values in self._pieces():
-                pairs = zip(ts_us, values, strict=True)
-                rows = [(ts // 60_000_000, number, ts, value, 0) for ts, value in pairs]
-                insert(connection, KEYED_INSERT, rows, batch_rows=len(rows))
-            connection.execute("VACUUM")
+            insert(connection, KEYED_INSERT, rows, batch_rows=READINGS_PER_WRITE)
         return file_space(file, self._readings)
 
     def _pieces(self) -> Iterator[tuple[int, list[int], list[float]]]:
@@ -187,11 +197,12 @@ def file_space(file: Path, readings: int) -> Space:
 
 
 def directory_bytes(directory: Path) -> int:
-    """Return the sizes of all files below; what vanishes meanwhile does not count."""
+    """Return what all files below take; holes in them and what vanishes meanwhile do not count."""
+    os.sync()
     total = 0
     for file in directory.rglob("*"):
         try:
-            total += file.stat().st_size if file.is_file() else 0
+            total += file.stat().st_blocks * BLOCK_BYTES if file.is_file() else 0
         except FileNotFoundError:
             continue
     return total
@@ -207,7 +218,7 @@ def wait_unchanged(directory: Path) -> None:
             known, since = size, time.monotonic()
         if time.monotonic() > deadline:
             raise ProcessFailedError(f"{directory.name} was still being compacted")
-        time.sleep(0.2)
+        time.sleep(SETTLE_LOOK_INTERVAL_S)
 
 
 def measure(plan: Plan) -> list[Finding]:
