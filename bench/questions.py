@@ -13,7 +13,13 @@ TIME_LIMIT_S = 120.0
 
 
 def ask(
-    plan: Plan, server: Station | Peer, question: bytes, *, times: int, connections: int = 1
+    plan: Plan,
+    server: Station | Peer,
+    question: bytes,
+    *,
+    times: int,
+    connections: int = 1,
+    warm_up: int = WARM_UP,
 ) -> HttpLoadResult:
     """Send a whole request ``times`` times after a warm-up; every answer must be a success."""
     spool = plan.work_dir / "question.spool"
@@ -25,7 +31,7 @@ def ask(
             port=port,
             spool=str(spool),
             connections=connections,
-            warm_up=WARM_UP * connections,
+            warm_up=warm_up * connections,
             messages=times,
             duration_s=TIME_LIMIT_S,
             server_pid=server.process.pid,

@@ -30,9 +30,7 @@ def test_other_series_have_other_values_and_other_delays() -> None:
     assert not np.array_equal(first[1], other[1])
 
 
-def test_regular_instants_are_an_interval_apart_jittered_ones_whole_milliseconds_later() -> (
-    None
-):
+def test_regular_instants_are_an_interval_apart_jittered_ones_whole_milliseconds_later() -> None:
     regular, _ = SyntheticSeries(LEVEL, REGULAR, start_us=START_US).take(3_600)
     jittered, _ = SyntheticSeries(LEVEL, JITTERED, start_us=START_US).take(3_600)
     delays = jittered - regular
