@@ -186,9 +186,8 @@ json_line = import_line
 
 
 def file_space(file: Path, readings: int) -> Space:
-    """Measure an SQLite file that nobody has open: what its log held is in it."""
+    """Measure an SQLite file; pages that are only in its log count as if they were in it."""
     with closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         pages, free, size = (
             connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("page_count", "freelist_count", "page_size")
