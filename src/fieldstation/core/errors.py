@@ -130,3 +130,16 @@ class Busy(StationError):
     def __init__(self, detail: str, *, retry_after_s: int = 1, code: str | None = None) -> None:
         super().__init__(detail, code=code, members={"retry_after": retry_after_s})
         self.retry_after_s = retry_after_s
+
+
+DISK_FULL = "disk_full"
+
+
+def disk_full() -> Busy:
+    """Say that a database refused to write for want of space: only whoever runs the station can
+    help, and it goes on by itself then."""
+    return Busy(
+        "The disk of the station's database is full; nothing of this was stored. Free some space.",
+        retry_after_s=10,
+        code=DISK_FULL,
+    )

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from fieldstation.core.errors import Busy, Invalid
+from fieldstation.core.errors import Busy, Invalid, disk_full
 from fieldstation.core.events import Event, Publish
 from fieldstation.db.engines import Engines
 
@@ -79,6 +79,8 @@ async def open_session(engine: AsyncEngine) -> AsyncIterator[AsyncSession]:
     except DBAPIError as error:
         if sql_state(error) in HOLDS_NUL:
             raise Invalid("A text cannot hold the NUL character.", code="nul_in_text") from error
+        if is_disk_full(error):
+            raise disk_full() from error
         if is_unavailable(error):
             raise Busy(UNAVAILABLE, retry_after_s=2, code="database_unavailable") from error
         raise
@@ -97,11 +99,17 @@ SQLITE_AWAY = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_PROTOCOL,
 }
+POSTGRESQL_DISK_FULL = "53100"
 POSTGRESQL_AWAY = ("08", "57P", "53", "25006")
 
 
 def sql_state(error: DBAPIError) -> str | None:
     return getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+
+
+def is_disk_full(error: DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_FULL or sql_state(error) == POSTGRESQL_DISK_FULL
 
 
 def is_unavailable(error: DBAPIError) -> bool:

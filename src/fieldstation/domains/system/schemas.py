@@ -27,7 +27,9 @@ class ServiceHealth(BaseModel):
     """One part of the station."""
 
     status: str = Field(
-        description="`ok`, `disabled`, `degraded`, `down` or `full`.", examples=["ok"]
+        description="`ok`, `disabled`, `degraded`, `down` or `full`; of the intake also why its"
+        " store takes nothing now, such as `disk_full`.",
+        examples=["ok"],
     )
     type: str | None = Field(default=None, description="Which kind is used.", examples=["sqlite"])
 

@@ -78,7 +78,7 @@ class StationState:
 async def health(state: StationState) -> HealthRead:
     """Ask each part; unhealthy only when the station cannot serve."""
     database = await database_status(state)
-    intake = "ok" if state.intake.has_room("") else "full"
+    intake = state.intake.state
     mqtt = "disabled" if state.mqtt is None else ("ok" if state.mqtt.is_open else "down")
     bus = "ok" if state.bus.is_connected else "down"
     services = {

@@ -161,6 +161,13 @@ class Intake:
         """The store is back."""
         self._refusing = None
 
+    @property
+    def state(self) -> str:
+        """``ok``, ``full`` (the queue), or why the store takes nothing now."""
+        if self._refusing is not None:
+            return self._refusing.code
+        return "ok" if self.has_room("") else "full"
+
     def make_sure_of_store(self) -> None:
         """Raise ``Busy`` while requests are refused."""
         if self._refusing is not None:

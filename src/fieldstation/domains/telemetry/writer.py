@@ -9,7 +9,7 @@ from itertools import compress
 import structlog
 
 from fieldstation.core.clock import Clock
-from fieldstation.core.errors import Busy, StationError
+from fieldstation.core.errors import DISK_FULL, Busy, StationError
 from fieldstation.core.ids import new_id
 from fieldstation.domains.telemetry.anomalies import (
     FLAG_SCORE,
@@ -103,31 +103,32 @@ class Writer:
     async def _commit_with_retries(self, group: Group) -> None:
         delay_s = RETRY_DELAY_S
         try:
-            while not await self._is_settled(group):
+            while (absence := await self._try_to_settle(group)) is not None:
                 group = group.without_waiters()
                 if not (group.counted or group.refusals):
                     return
-                self.intake.refuse_requests(Busy(AWAY, code="database_unavailable"))
+                self.intake.refuse_requests(absence)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, RETRY_DELAY_S_MAX)
         finally:
             self.intake.admit_requests()
 
-    async def _is_settled(self, group: Group) -> bool:
-        """Try to commit; false when the database is away: its requests know, the rest must wait."""
+    async def _try_to_settle(self, group: Group) -> Busy | None:
+        """Try to commit; when the database is away its requests know, the rest must wait: return
+        what to tell others."""
         try:
             await self._commit(group)
         except Busy as error:
             self.counts.failures += 1
             log.warning("commit_failed", reason=error.detail, readings=len(group))
             group.fail_waiters(error)
-            return False
+            return error if error.code == DISK_FULL else Busy(AWAY, code="database_unavailable")
         except Exception:  # a defect must not end the writer; nothing was acknowledged
             log.exception("commit_crashed", readings=len(group))
             group.fail_waiters(StationError("The station could not store this."))
             for receipt, count in group.counted.items():
                 receipt.fail(count)
-        return True
+        return None
 
     async def _commit(self, group: Group) -> None:
         await self._resolve(group)

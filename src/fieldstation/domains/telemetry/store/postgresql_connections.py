@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
-from fieldstation.core.errors import Busy
+from fieldstation.core.errors import Busy, disk_full
 from fieldstation.domains.telemetry.store.steps import (
     Insert,
     KeyTaken,
@@ -180,6 +180,8 @@ class Server:
             driver.ReadOnlySQLTransactionError,
             driver.LockNotAvailableError,
         ) as error:
+            if isinstance(error, driver.DiskFullError):
+                raise disk_full() from error
             reason = str(error) or type(error).__name__
             raise Busy(
                 f"The telemetry database cannot be used now ({reason}); try again."

@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
 
-from fieldstation.core.errors import Busy
+from fieldstation.core.errors import Busy, disk_full
 from fieldstation.domains.telemetry.store.dialect import insert_text
 from fieldstation.domains.telemetry.store.steps import (
     Insert,
@@ -129,6 +129,8 @@ def naming_errors() -> Generator[None, None, None]:
         # Only errors of SQLite itself have a code; its low byte is the kind.
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in PASSING:
             raise
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            raise disk_full() from error
         raise Busy(
             f"The telemetry file cannot be used now ({error}); free some space or try again."
         ) from error
