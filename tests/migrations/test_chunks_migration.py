@@ -29,6 +29,7 @@ from tests.contracts.readings import (
     everything,
     rows_of,
 )
+from tests.contracts.seals import AT_ONCE, SMALL_SLICES, seal_all
 from tests.services import fresh_postgresql_database
 
 pytestmark = pytest.mark.anyio
@@ -301,6 +302,34 @@ async def test_going_back_is_refused_while_readings_wait_in_the_log(
 
     async with opened(url) as store:
         assert await everything(store, await store.find_series("org")) == [*rows, fresh]
+
+
+async def test_chunks_from_before_are_sealed_in_time(url: URL, rows: list[Given]) -> None:
+    await migrate(url, "head")
+    async with opened(url) as store:
+        store.seal_limits = SMALL_SLICES
+        series = await store.find_series("org")
+        stats, totals = await store.stats(series, **FOREVER), await store.totals()
+
+        assert await seal_all(store) == len(rows)
+
+        assert await everything(store, series) == rows
+        assert await store.stats(series, **FOREVER) == stats
+        assert replace(await store.totals(), bytes_on_disk=0) == replace(totals, bytes_on_disk=0)
+        assert await append(store, rows[:5]) == bytes([Outcome.DUPLICATE] * 5)
+
+
+async def test_going_back_is_refused_once_readings_are_sealed(url: URL, rows: list[Given]) -> None:
+    await migrate(url, "head")
+    async with opened(url) as store:
+        store.seal_limits = AT_ONCE
+        await store.seal_slice()
+
+    with pytest.raises(RuntimeError, match=r"sealed already.*restore the backup"):
+        await migrate(url, BEFORE, back=True)
+
+    async with opened(url) as store:
+        assert await everything(store, await store.find_series("org")) == rows
 
 
 async def test_an_empty_database_is_upgraded_and_taken_back(url: URL) -> None:

@@ -240,9 +240,9 @@ class ReadingStore(ExchangeStore, Protocol):
         ...
 
     async def flush_due(self) -> None:
-        """Move readings from the log to where they stay, if enough came together or time passed.
+        """Move readings from the log to chunks, if many or for long; call about once a second.
 
-        What is asked and answered is the same before and after. Call about once a second.
+        What is asked and answered is the same before and after, as it is with ``seal_slice``.
         """
         ...
 
@@ -251,11 +251,7 @@ class ReadingStore(ExchangeStore, Protocol):
         ...
 
     async def seal_slice(self) -> int:
-        """Compress some of the readings that lie back some hours; return how many, 0 when none do.
-
-        What is asked and answered is the same before and after. Flushes wait for up to some 0.2 s,
-        appends do not.
-        """
+        """Compress some readings that lie back some hours; return how many, 0 when none do."""
         ...
 
     async def find_series(
@@ -395,10 +391,7 @@ class ReadingStore(ExchangeStore, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoreTotals:
-    """How much the store holds.
-
-    ``readings`` counts since the store began, less what was deleted.
-    """
+    """How much the store holds; ``readings`` counts whatever came, less what was deleted."""
 
     series: int
     readings: int

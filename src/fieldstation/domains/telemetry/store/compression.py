@@ -9,7 +9,7 @@ pcodec, plain and as differences, and the shorter stands. Every value comes back
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -178,11 +178,11 @@ def _pack_flags(flags: Integers) -> int | bytes:
 
 
 def _shortest(numbers: "NDArray[np.generic]") -> bytes:
-    packed = (bytes(simple_compress(numbers, config)) for config in _CONFIGS)
+    packed = (simple_compress(numbers, config) for config in _CONFIGS)
     return min(packed, key=len)
 
 
-def _numbers(packed: bytes) -> "NDArray[np.generic]":
+def _numbers(packed: bytes) -> "NDArray[Any]":
     found = simple_decompress(packed)
     if found is None:
         raise ValueError("sealed chunk without numbers")

@@ -47,7 +47,7 @@ class SealLimits:
     hours_per_slice: int = 96
     series_per_slice: int = 64
     chunks_per_slice: int = 512
-    readings_per_slice: int = 200_000
+    readings_per_slice: int = 100_000
 
     def before_hour(self, now_us: int) -> int:
         """Return the first hour that stays in chunks."""

@@ -79,7 +79,8 @@ def give_back(connection: sqlite3.Connection, *, pages_max: int, pages_kept: int
     pages = min(pages_max, free - pages_kept)
     if pages <= 0 or mode != INCREMENTAL:
         return 0
-    connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+    # It is a step a page, and ``execute`` takes only the first of a statement without columns.
+    connection.executescript(f"PRAGMA incremental_vacuum({pages})")
     return pages
 
 

@@ -320,14 +320,22 @@ class SteppedStore(ABC):
 
     async def seal_slice(self) -> int:
         async with self._flushing_alone():
-            progress = await self._read(flushing.progress(self._dialect))
-            if progress.flushing > progress.flushed:
-                # Made again, that flush would write chunks of what is sealed by then.
+            if not await self._is_flushed():
                 return 0
             sealed = await self._seal_oldest()
         if not sealed:
             await self._give_back_space()
         return sealed
+
+    async def _is_flushed(self) -> bool:
+        """Tell whether no flush will be made again: it would write chunks of what is sealed then.
+
+        Forgets what is in chunks by a flush that was not told that it reached its end.
+        """
+        progress = await self._read(flushing.progress(self._dialect))
+        if progress.flushing > progress.flushed:
+            return False
+        return self._recent.forget_through(progress.flushed)
 
     async def _seal_oldest(self) -> int:
         """Seal one slice; return how many readings left their chunks."""
