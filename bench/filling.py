@@ -27,12 +27,12 @@ from bench.station import (
     demand_success,
     register_devices,
     running_station,
+    settle,
 )
 from bench.synthetic import US_PER_HOUR, SyntheticSeries, Timing, spans
-from fieldstation.core.clock import SystemClock
 from fieldstation.domains.telemetry.store import flushing
 from fieldstation.domains.telemetry.store.points import Points
-from fieldstation.domains.telemetry.store.sqlite import CHECKPOINT_PAGES, SqliteReadingStore
+from fieldstation.domains.telemetry.store.sqlite import CHECKPOINT_PAGES
 from fieldstation.domains.telemetry.store.sqlite_connections import (
     connect_writer,
     drive,
@@ -151,23 +151,3 @@ def write_block(file: Path, points: Points, ids: Sequence[int]) -> None:
         for at in range(0, len(rows), size):
             with transaction(connection):
                 drive(connection, flushing.write_chunks(rows[at : at + size]))
-
-
-async def settle(file: Path) -> None:
-    """Seal and roll up until nothing is due."""
-    clock = SystemClock()
-    store = SqliteReadingStore(file, node_id="bench", clock=clock)
-    await store.open()
-    try:
-        while await store.seal_slice():
-            pass
-        await roll_up(store, before_us=clock.now_us() - US_PER_HOUR)
-    finally:
-        await store.close()
-
-
-async def roll_up(store: SqliteReadingStore, *, before_us: int) -> None:
-    """Roll up until nothing is due, in a build that has rollups."""
-    roll_up_slice = getattr(store, "roll_up", None)
-    while roll_up_slice is not None and await roll_up_slice(before_us=before_us):
-        pass

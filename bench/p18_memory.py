@@ -16,8 +16,9 @@ from bench.p12_fanout import ENVIRONMENT, SOCKETS
 from bench.plan import Plan
 from bench.processes import ProcessFailedError, Task, load_core
 from bench.spool import write_spool
-from bench.station import DATA_AGE_S, demand_success, log_in, running_station
+from bench.station import demand_success, log_in, running_station
 from bench.steady_load import SteadyLoadSpec
+from fieldstation.core.clock import SystemClock
 
 MIB = 2**20
 IDLE_S = 3.0
@@ -25,6 +26,9 @@ CONNECTIONS = 8
 BATCH_READINGS = 100
 LOAD_S = 600.0
 QUICK_LOAD_S = 30.0
+# Long enough for 390,000 readings a second, and over before the stored readings begin.
+LOAD_AGE_S = 8 * 3_600
+LOAD_SPAN_S = 23_400
 SAMPLE_INTERVAL_S = 1.0
 # Until then queues, caches and the readings that wait for their flush have filled.
 SETTLING_SHARE = 0.25
@@ -112,8 +116,7 @@ def under_load(plan: Plan, duration_s: float) -> Measurement:
     data_dir = plan.copy_template("p18-load")
     template = plan.template
     step_s = BATCH_READINGS // len(SENSORS)
-    # The oldest that all of them can be new: the stored ones end here.
-    base_s = template.base_s + DATA_AGE_S // 10
+    base_s = SystemClock().now_us() // 1_000_000 - LOAD_AGE_S
     spool = plan.work_dir / "p18.spool"
     bodies = (body_json(batch(device), base_s=base_s) for device in range(DEVICES))
     write_spool(spool, map(post_readings, template.identities, bodies))
@@ -129,8 +132,7 @@ def under_load(plan: Plan, duration_s: float) -> Measurement:
                 base_s=base_s,
                 step_s=step_s,
                 duration_s=duration_s,
-                # Beyond these the timestamps would lie in the future.
-                messages_max=DEVICES * (DATA_AGE_S * 9 // 10 // step_s),
+                messages_max=DEVICES * (LOAD_SPAN_S // step_s),
                 server_pid=station.process.pid,
             ),
             result=HttpLoadResult,
