@@ -226,7 +226,7 @@ def measure(plan: Plan) -> list[Finding]:
         space = DiskSpace(plan, content)
         plan.say(f"P8: storing {content.name} on every side, once")
         ours = side("station, sealed", Durability.FSYNC, space.station())
-        note = f"{content.name}: pages and indexes in use; 8 MB that sealing keeps free are not"
+        note = f"{content.name}: stored once; what sealing keeps free for itself (8 MB) is left out"
         finding = partial(
             Finding, benchmark="P8", work=f"{content.name}, 1 Hz", ours=ours, notes=[note]
         )
