@@ -11,13 +11,21 @@ import msgspec
 from rich.console import Console
 
 from bench import (
+    p01_influxdb_intake,
     p02_http_batch,
+    p03_postgresql_intake,
+    p04_victoria_intake,
     p05_http_single,
     p06_mqtt,
     p07_latency,
+    p08_disk,
+    p09_latest,
+    p10_trend,
+    p11_growth,
     p12_fanout,
     p13_live_latency,
     p16_start,
+    p18_memory,
     p19_middleware,
     p20_responsiveness,
 )
@@ -30,13 +38,21 @@ from bench.table import print_table
 
 HERE = Path(__file__).parent
 BENCHMARKS: dict[str, Callable[[Plan], list[Finding]]] = {
+    "P1": p01_influxdb_intake.measure,
     "P2": p02_http_batch.measure,
+    "P3": p03_postgresql_intake.measure,
+    "P4": p04_victoria_intake.measure,
     "P5": p05_http_single.measure,
     "P6": p06_mqtt.measure,
     "P7": p07_latency.measure,
+    "P8": p08_disk.measure,
+    "P9": p09_latest.measure,
+    "P10": p10_trend.measure,
+    "P11": p11_growth.measure,
     "P12": p12_fanout.measure,
     "P13": p13_live_latency.measure,
     "P16": p16_start.measure,
+    "P18": p18_memory.measure,
     "P19": p19_middleware.measure,
     "P20": p20_responsiveness.measure,
 }

@@ -49,8 +49,9 @@ def post_readings(identity: Identity, body: bytes) -> bytes:
     return head.encode() + body
 
 
-def get_request(path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+def get_request(path: str, *, token: str | None = None) -> bytes:
+    bearer = "" if token is None else f"Authorization: Bearer {token}\r\n"
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{bearer}\r\n".encode()
 
 
 def connect_packet(identity: Identity) -> bytes:

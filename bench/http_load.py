@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter, deque
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -19,6 +20,9 @@ from bench.spread import Latencies, summarise_latencies
 RECEIVE_BYTES = 65_536
 HEAD_END = b"\r\n\r\n"
 CONTENT_LENGTH = b"content-length:"
+CHUNKED = b"transfer-encoding: chunked"
+CHUNKS_END = b"\r\n0\r\n\r\n"
+NO_CONTENT = b"204"
 ANSWER_TIMEOUT_S = 30.0
 SPIN_S = 0.0015
 REFUSAL_CHARACTERS_MAX = 300
@@ -66,6 +70,14 @@ class HttpLoadResult(msgspec.Struct, frozen=True):
         return self.succeeded / self.elapsed_s
 
 
+class Messages(Protocol):
+    """Whole requests by number."""
+
+    def __len__(self) -> int: ...
+
+    def span(self, start: int, stop: int) -> memoryview: ...
+
+
 class Connection:
     """One keep-alive connection with at most one request under way."""
 
@@ -76,7 +88,7 @@ class Connection:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.unsent = memoryview(b"")
-        self.received = b""
+        self.received = bytearray()
         self.started = 0.0
         self.free_since = 0.0
 
@@ -84,7 +96,7 @@ class Connection:
 class HttpLoad:
     """Drives the connections through a range of messages; counters are of the latest ``run``."""
 
-    def __init__(self, spool: Spool, *, port: int, connections: int) -> None:
+    def __init__(self, spool: Messages, *, port: int, connections: int) -> None:
         self._spool = spool
         self._epoll = select.epoll()
         self._open: dict[int, Connection] = {}
@@ -177,11 +189,11 @@ class HttpLoad:
         if not received:
             self._lose(connection)
             return
-        answer = connection.received + received
+        answer = connection.received
+        answer += received
         if not is_complete(answer):
-            connection.received = answer
             return
-        connection.received = b""
+        connection.received = bytearray()
         status = int(answer[9:12])
         self.statuses[status] += 1
         self.latencies.append(now - connection.started)
@@ -200,13 +212,20 @@ class HttpLoad:
             self.lost += 1
 
 
-def is_complete(answer: bytes) -> bool:
-    """Whether an answer has arrived whole; the servers measured here all send a Content-Length."""
+def is_complete(answer: bytes | bytearray) -> bool:
+    """Whether an answer has arrived whole: by Content-Length, in chunks, or without content.
+
+    Chunks are not counted: the texts that the measured servers send never hold an empty one.
+    """
     head_end = answer.find(HEAD_END)
     if head_end < 0:
         return False
     head = answer[:head_end].lower()
+    if head[9:12] == NO_CONTENT:
+        return True
     at = head.find(CONTENT_LENGTH)
+    if at < 0 and CHUNKED in head:
+        return answer.endswith(CHUNKS_END)
     if at < 0:
         raise ValueError(f"an answer without Content-Length: {head[:REFUSAL_CHARACTERS_MAX]!r}")
     line_end = head.find(b"\r\n", at)

@@ -33,6 +33,7 @@ def describe_versions(peers: dict[str, str | None]) -> dict[str, str | None]:
         "sqlite": sqlite3.sqlite_version,
         **ours,
         "influxdb": debian_version("influxdb"),
+        "victoria-metrics": debian_version("victoria-metrics"),
         "mosquitto": debian_version("mosquitto"),
         **peers,
     }

@@ -1,5 +1,6 @@
 """What one run of the suite does, and where it keeps its files meanwhile."""
 
+import asyncio
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.findings import Skip
-from bench.station import Template, build_template
+from bench.station import Template, build_template, settle
 
 ROUNDS = 5
 QUICK_ROUNDS = 2
@@ -40,7 +41,11 @@ class Plan:
         )
 
     def copy_template(self, name: str) -> Path:
-        """Return a fresh copy of the template's data directory, written back to disk already."""
+        """Return a fresh copy of the template's data directory, written back to disk already.
+
+        What has become old enough meanwhile is sealed once, not in every round.
+        """
+        asyncio.run(settle(self.template.telemetry_file))
         return self.copy(self.template.data_dir, name)
 
     def copy(self, source: Path, name: str) -> Path:

@@ -34,7 +34,9 @@ TELEMETRY_FILE = "telemetry.db"
 # Requests are counted and limited as ever, only the limits are out of reach.
 ENVIRONMENT = {"LOG_LEVEL": "WARNING", "RATE_LIMIT_FACTOR": "1000000"}
 # The data begins this long before the run, so that its last reading lies in the past.
-DATA_AGE_S = 6 * 3_600
+# Younger than what is sealed, so that no round seals what another one does not.
+DATA_AGE_S = 3_600
+ROLL_UP_DELAY_US = 3_600 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +121,17 @@ def demand(port: int, path: str, *, body: Any, token: str | None = None) -> Any:
     return answer
 
 
-def build_template(data_dir: Path, *, command: Sequence[str], log: Path) -> Template:
+def build_template(
+    data_dir: Path,
+    *,
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> Template:
     """Register the devices and store the first readings, all through HTTP, then stop."""
     base_s = SystemClock().now_us() // 1_000_000 - DATA_AGE_S
     spool = data_dir.with_suffix(".spool")
-    with running_station(data_dir, command=command, log=log) as station:
+    with running_station(data_dir, command=command, log=log, environment=environment) as station:
         identities = register_devices(station.http_port)
         messages = write_spool(spool, stored_requests(identities, base_s=base_s))
         result = run_task(
@@ -149,12 +157,12 @@ def log_in(port: int) -> str:
     return login["access_token"]
 
 
-def register_devices(port: int) -> tuple[Identity, ...]:
-    """Register a user, log in, and register every device of the data set."""
+def register_devices(port: int, *, devices: int = DEVICES) -> tuple[Identity, ...]:
+    """Register a user, log in, and register the first devices of the data set."""
     demand(port, "/api/v1/auth/register", body={"email": EMAIL, "password": PASSWORD})
     token = log_in(port)
     identities = []
-    for number in range(DEVICES):
+    for number in range(devices):
         device = demand(
             port,
             "/api/v1/devices",
@@ -207,3 +215,23 @@ def demand_stored(data_dir: Path, *, expected: int) -> None:
     stored = count_stored(data_dir)
     if stored != expected:
         raise ProcessFailedError(f"{expected} readings were acknowledged, {stored} are stored")
+
+
+async def settle(file: Path) -> None:
+    """Seal and roll up until nothing is due."""
+    clock = SystemClock()
+    store = SqliteReadingStore(file, node_id="bench", clock=clock)
+    await store.open()
+    try:
+        while await store.seal_slice():
+            pass
+        await roll_up(store, before_us=clock.now_us() - ROLL_UP_DELAY_US)
+    finally:
+        await store.close()
+
+
+async def roll_up(store: SqliteReadingStore, *, before_us: int) -> None:
+    """Roll up until nothing is due, in a build that has rollups."""
+    roll_up_slice = getattr(store, "roll_up", None)
+    while roll_up_slice is not None and await roll_up_slice(before_us=before_us):
+        pass

@@ -35,6 +35,16 @@ class Workload:
             not reading.repeated for message in self.messages for reading in message.readings
         )
 
+    def without_repeated(self) -> "Workload":
+        """Return the same messages less every second sending of a reading."""
+        messages = [
+            Message(
+                message.device, [reading for reading in message.readings if not reading.repeated]
+            )
+            for message in self.messages
+        ]
+        return Workload(messages=messages, base_s=self.base_s)
+
     def requests(self, identities: Sequence[Identity]) -> Iterator[bytes]:
         for message in self.messages:
             body = body_json(message.readings, base_s=self.base_s)

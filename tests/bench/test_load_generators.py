@@ -107,7 +107,7 @@ def test_an_answer_is_complete_with_its_last_byte() -> None:
 
 def test_an_answer_without_length_is_an_error_not_a_hang() -> None:
     with pytest.raises(ValueError, match="Content-Length"):
-        is_complete(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        is_complete(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n")
 
 
 @pytest.mark.parametrize("cut", range(13))
