@@ -20,16 +20,18 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 run: $(VENV)/.run ## start a station with this host as its first device
 	@exec $(BIN)/fieldstation demo
 
-PROOFS := tests/faults tests/web/docs/test_schemathesis.py
+PROOFS := tests/faults $(wildcard tests/contracts/*_faults.py tests/contracts/*_model.py) \
+	tests/domains/exports/test_memory.py tests/web/docs/test_schemathesis.py
 PARALLEL := --numprocesses 3 --dist worksteal
 
 test: $(VENV)/.dev ## what every change is tested with, in minutes, with branch coverage
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest $(PARALLEL) $(PROOFS:%=--ignore %) --cov --cov-report=term:skip-covered
+	@$(BIN)/pytest $(PARALLEL) $(PROOFS:%=--ignore %) -k "not mariadb" --cov --cov-report=term:skip-covered
 
-proof: $(VENV)/.dev ## what has to be repeated to be believed: kills, faults, thousands of odd requests
+proof: $(VENV)/.dev ## what has to be repeated to be believed: kills, faults, odd requests, a third database
 	@$(BIN)/pytest tests/faults/alone # they measure times: nothing else may run beside them
 	@$(BIN)/pytest $(PARALLEL) $(PROOFS) --ignore tests/faults/alone
+	@$(BIN)/pytest $(PARALLEL) tests $(PROOFS:%=--ignore %) -k mariadb # the other databases are in make test
 
 check: $(VENV)/.dev ## lint, types, contracts, unused code
 	$(BIN)/ruff check .

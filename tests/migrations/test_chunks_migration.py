@@ -323,6 +323,7 @@ async def test_going_back_is_refused_while_readings_wait_in_the_log(
     with pytest.raises(RuntimeError, match="wait in the intake log; start the station and stop it"):
         await migrate(url, BEFORE, back=True)
 
+    await migrate(url, "head")  # on MariaDB the revisions behind it have gone back already
     async with opened(url) as store:
         assert await everything(store, await store.find_series("org")) == [*rows, fresh]
 

@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 from alembic import command
-from sqlalchemy import JSON, Boolean, Column, Connection, Integer, LargeBinary, MetaData, insert
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    insert,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.types import VARBINARY
 
@@ -39,6 +49,8 @@ def value_for(column: Column[Any]) -> Any:
         return b"a"
     if isinstance(kind, LargeBinary) or "BLOB" in str(kind):
         return b"\x00\xff'"
+    if isinstance(kind, Float):
+        return 1.5
     if isinstance(kind, Integer | Boolean):
         return isinstance(kind, Boolean) or 1
     return '{"a": 1}' if "TEXT" in str(kind) else "a"

@@ -168,9 +168,7 @@ class ExportSettings(Section):
     streams_max: int = setting(4, "EXPORT_STREAMS_MAX", ge=1, le=100)
     stall_timeout_s: float = setting(60.0, "EXPORT_STALL_TIMEOUT_S", gt=0, le=3600)
     organization_exports_max: int = setting(20, "EXPORTS_PER_ORGANIZATION_MAX", ge=1, le=1000)
-    organization_bytes_max: int = setting(
-        4 * 1024**3, "EXPORT_BYTES_PER_ORGANIZATION_MAX", ge=1024**2
-    )
+    organization_bytes_max: int = setting(4 * 1024**3, "EXPORT_BYTES_PER_ORGANIZATION_MAX", gt=0)
 
 
 class MqttSettings(Section):

@@ -306,12 +306,14 @@ def test_readings_come_in_every_form_that_is_taken(document: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("path", ["/api/v1/readings", "/api/v1/devices/{device_id}/readings"])
-def test_readings_are_answered_as_a_page_or_as_buckets(document: dict[str, Any], path: str) -> None:
+def test_readings_are_answered_as_a_page_as_buckets_or_as_points(
+    document: dict[str, Any], path: str
+) -> None:
     answer = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
 
     models = [part["$ref"].rsplit("/", 1)[-1] for part in answer["schema"]["anyOf"]]
-    assert models == ["ReadingList", "BucketList"]
-    assert set(answer["examples"]) == {"ReadingList", "BucketList"}
+    assert models == ["ReadingList", "BucketList", "PointList"]
+    assert set(answer["examples"]) == set(models)
 
 
 def test_removing_a_member_needs_more_than_leaving(document: dict[str, Any]) -> None:

@@ -49,8 +49,10 @@ def file_faults(
         with open_backed_up(path) as connection:
             yield from integrity_faults(connection, path.name)
             found = read_contents(connection, target)
-    except sqlite3.Error as error:
-        yield f"{path.name} cannot be used as a database ({error})."
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        # What SQLite says of a damaged schema may quote bytes that are no text.
+        reason = error if isinstance(error, sqlite3.Error) else "its schema is damaged"
+        yield f"{path.name} cannot be used as a database ({reason})."
         return
     yield from content_faults(path.name, found, expected.contents, known_revisions)
 
