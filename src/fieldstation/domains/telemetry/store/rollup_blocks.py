@@ -3,7 +3,7 @@
 The bytes of ``data`` are one byte for the form, then, deflated, a matrix with a line per slot that
 holds readings and 12 numbers of 8 bytes a line, stored byte by byte: the slot's number in the
 block, then the columns of ``Partials`` from ``count`` on; instants count from the block's
-beginning. That makes 30 to 60 bytes a line.
+beginning.
 """
 
 import zlib
