@@ -20,8 +20,9 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 run: $(VENV)/.run ## start a station with this host as its first device
 	@exec $(BIN)/fieldstation demo
 
-PROOFS := tests/faults $(wildcard tests/contracts/*_faults.py tests/contracts/*_model.py) \
-	tests/domains/exports/test_memory.py tests/web/docs/test_schemathesis.py
+PROOFS := tests/faults tests/nodes \
+	$(wildcard tests/contracts/*_faults.py tests/contracts/*_flush*.py tests/contracts/*_model.py) \
+	tests/domains/exports/test_memory.py tests/web/docs/test_schemathesis.py tests/web/docs/test_stranger.py
 PARALLEL := --numprocesses 3 --dist worksteal
 
 test: $(VENV)/.dev ## what every change is tested with, in minutes, with branch coverage

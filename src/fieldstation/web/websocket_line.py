@@ -10,6 +10,8 @@ from websockets.protocol import State
 
 LINE_EXTENSION = "fieldstation.line"
 """Where an application finds a socket's line, in the scope's ASGI extensions."""
+GOODBYE_S = 1.0
+"""How long the application has to close a socket with its own reason when the server stops."""
 LINGER_S = 2.0
 """How long a client may take to read the rest and the reason before it is cut off."""
 
@@ -63,6 +65,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)
         self._cut_off_soon()
+
+    def shutdown(self) -> None:
+        """Leave the application a moment: its reason says more than the server's code alone."""
+        if self.handshake_complete and not self.close_sent:
+            self.loop.call_later(GOODBYE_S, self._end)
+        else:
+            super().shutdown()
+
+    def _end(self) -> None:
+        if not self.disconnected:
+            super().shutdown()
 
     def keepalive_timeout(self) -> None:
         """Give up a client that answers no ping: what it has not taken, it never will."""
