@@ -36,12 +36,9 @@ class ProxyControl:
         self._portal.call(self._proxy.set_line, line)
 
     def keep_answers_to(self, request: bytes) -> None:
-        """Withhold everything that answers the next request with these bytes."""
+        """Withhold what answers requests with these bytes, until the line is set anew: whoever
+        sends them, so jobs of the station as well."""
         self._portal.call(self._proxy.keep_answers_to, request)
-
-    def has_kept_answers(self) -> bool:
-        """Whether an answer has arrived and was withheld."""
-        return self._proxy.answers_kept.is_set()
 
 
 @contextmanager
@@ -59,8 +56,6 @@ class FaultProxy:
 
     def __init__(self, port: int) -> None:
         self.port = 0
-        self.answers_kept = asyncio.Event()
-        """Set once an answer was withheld; see ``keep_answers_to``."""
         self._target_port = port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -81,6 +76,7 @@ class FaultProxy:
 
         Bytes that were swallowed never arrive; their connections are reset when it is up again.
         """
+        self._kept_request = None
         if line is Line.SWALLOWING:
             self._passing.clear()
             return
@@ -92,9 +88,8 @@ class FaultProxy:
             await self._listen()
 
     def keep_answers_to(self, request: bytes) -> None:
-        """Forward the next request with these bytes, and nothing more that comes back for it."""
+        """Forward requests with these bytes, and nothing more that comes back for them."""
         self._kept_request = request
-        self.answers_kept.clear()
 
     async def _listen(self) -> None:
         if self._server is None:
@@ -140,7 +135,6 @@ class FaultProxy:
         while request := await reader.read(CHUNK_BYTES):
             await self._passing.wait()
             if self._kept_request is not None and self._kept_request in request:
-                self._kept_request = None
                 keeping.set()
             writer.write(request)
             await writer.drain()
@@ -152,7 +146,6 @@ class FaultProxy:
         while answer := await reader.read(CHUNK_BYTES):
             await self._passing.wait()
             if keeping.is_set():
-                self.answers_kept.set()
                 continue
             writer.write(answer)
             await writer.drain()

@@ -65,6 +65,15 @@ async def rows_of_mariadb(url: str) -> list[tuple[Key, float]]:
     return checked(series, await readings_in_mariadb(name), int(logged))
 
 
+async def logged_in_postgresql(url: str) -> int:
+    """Return how many readings the intake log counted, even while a station writes."""
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        return await connection.fetchval(LOGGED)
+    finally:
+        await connection.close()
+
+
 def checked(
     series: Sequence[Sequence[Any]], readings: Sequence[Stored], logged: int
 ) -> list[tuple[Key, float]]:

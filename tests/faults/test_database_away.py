@@ -22,7 +22,7 @@ from tests.faults.mqtt_link import MqttLink, puback, publish_frame
 from tests.faults.oracle import Journal
 from tests.faults.proxy import COMMIT, Line, ProxyControl, fault_proxy
 from tests.faults.senders import HttpSender, MqttSender, Sender, run_senders
-from tests.faults.stored import rows_of, rows_of_postgresql
+from tests.faults.stored import logged_in_postgresql, rows_of
 from tests.station_process import StationProcess, running_station
 from tests.wait_until import wait_until
 
@@ -182,6 +182,10 @@ async def test_a_commit_whose_answer_was_lost_is_neither_repeated_nor_forgotten(
     with scene(tmp_path / "data", own_database) as (found, proxy):
         journal, device = found.journals[0], found.clients[0].register_device()
         link = await MqttLink.open(found.station.mqtt_port, device, client_id="greenhouse")
+
+        async def both_are_stored() -> bool:
+            return await logged_in_postgresql(own_database) == 2
+
         try:
             for packet_id, kept in ((1, False), (2, True)):
                 batch = journal.write(device.id, "greenhouse", 1)
@@ -189,8 +193,7 @@ async def test_a_commit_whose_answer_was_lost_is_neither_repeated_nor_forgotten(
                     proxy.keep_answers_to(COMMIT)
                 await link.send(publish_frame(batch, packet_id=packet_id))
                 if kept:
-                    await wait_until(proxy.has_kept_answers)
-                    assert len(await rows_of_postgresql(own_database)) == 2
+                    await wait_until(both_are_stored)
                     proxy.set_line(Line.UP)
                 assert await link.receive() == puback(packet_id)
                 journal.acknowledge(batch)
