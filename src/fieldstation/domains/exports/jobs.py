@@ -150,7 +150,7 @@ class ExportWorker:
             log.warning("export_delayed", export=export.id, reason=error.detail)
             later = self._clock.now() + DELAY
             await self._change(attempt, status=ExportStatus.PENDING, leased_until=later)
-        except Exception:
+        except Exception:  # a defect ends this export, not the worker
             log.exception("export_failed", export=export.id)
             await self._end(attempt, ExportStatus.FAILED, error=DEFECT)
         return True
