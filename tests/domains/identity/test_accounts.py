@@ -55,6 +55,12 @@ async def test_registering_makes_an_organization_of_ones_own(station: Station) -
     ]
 
 
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_me_is_no_id_of_a_user(ada: Person, method: str) -> None:
+    response = await ada.client.request(method, "/api/v1/users/me", json={"role": "viewer"})
+    refusal(response, 405, "method_not_allowed")
+
+
 async def test_two_organizations_of_one_name_get_two_slugs(station: Station) -> None:
     first = await station.register("a@example.org", organization_name="Wetter & Höhe" + "x" * 60)
     second = await station.register("b@example.org", organization_name="Wetter & Höhe" + "x" * 60)

@@ -26,11 +26,11 @@ def mounted() -> Iterator[str]:
     for router in ROUTERS:
         for route in router.routes:
             if isinstance(route, APIRoute):
-                path = as_ruled(route.path)
+                path = as_ruled(route.path_format)
                 yield from (f"{method} {path}" for method in sorted(route.methods or ()))
             else:
                 assert isinstance(route, APIWebSocketRoute), route
-                yield route.path
+                yield route.path_format
 
 
 def as_ruled(path: str) -> str:

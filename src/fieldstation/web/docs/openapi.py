@@ -137,7 +137,7 @@ def limits_in_words(limits: LimitSettings) -> str:
 def routes_by_operation(routers: Routers) -> dict[tuple[str, str], APIRoute]:
     """Return the route of every method (in lower case) and path."""
     return {
-        (method.lower(), route.path): route
+        (method.lower(), route.path_format): route
         for route in http_routes(routers)
         for method in route.methods or ()
     }

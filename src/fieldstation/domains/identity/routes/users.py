@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Query, status
+from starlette.convertors import Convertor, register_url_convertor
 
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import (
@@ -32,6 +33,21 @@ from fieldstation.web.rate_limits import limited
 from fieldstation.web.routing import API, station_router
 from fieldstation.web.sorting import sort_query
 
+
+
+class UserIdConvertor(Convertor[str]):
+    """Takes any id but ``me``, a path of its own: what `/me` does not take is then a 405 there."""
+
+    regex = "(?!me$)[^/]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("user_id", UserIdConvertor())
 router = station_router(f"{API}/users", tag="Users")
 
 OrganizationReader = Annotated[Caller, Depends(require("org:read"))]
@@ -104,7 +120,7 @@ async def update_me(
     return tagged(await accounts.update_profile(db, account, changes, now=clock.now(), match=match))
 
 
-@router.get("/{user_id}", summary="Read a user")
+@router.get("/{user_id:user_id}", summary="Read a user")
 async def read_user(
     user_id: str, db: ReadDb, caller: OrganizationReader, tagged: Tagged
 ) -> UserRead:
@@ -112,7 +128,7 @@ async def read_user(
     return tagged(await members.read_user(db, caller, user_id))
 
 
-@router.put("/{user_id}", summary="Replace a user", responses=CHANGE_REFUSED)
+@router.put("/{user_id:user_id}", summary="Replace a user", responses=CHANGE_REFUSED)
 async def replace_user(
     *,
     user_id: str,
@@ -127,7 +143,7 @@ async def replace_user(
     return tagged(await members.update_user(desk, caller, user_id, changes, match=match))
 
 
-@router.patch("/{user_id}", summary="Change a user", responses=CHANGE_REFUSED)
+@router.patch("/{user_id:user_id}", summary="Change a user", responses=CHANGE_REFUSED)
 async def update_user(
     *,
     user_id: str,
@@ -143,7 +159,7 @@ async def update_user(
 
 
 @router.delete(
-    "/{user_id}",
+    "/{user_id:user_id}",
     summary="Remove a user",
     status_code=status.HTTP_204_NO_CONTENT,
     responses=refuses(errors.role_above_own(), errors.last_owner()),
