@@ -197,6 +197,7 @@ def snapshot(world: World, owner: Caller) -> dict[str, Any]:
         person.pop("last_login_at")
     for thing in found["/api/v1/devices?limit=200"]["items"]:
         thing.pop("last_seen_at")
+        thing.pop("status")  # follows from when it was last seen
     for key in (*found[f"{device}/keys"]["items"], *found["/api/v1/auth/api-keys"]["items"]):
         key.pop("last_used_at")
     return found
