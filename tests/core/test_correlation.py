@@ -1,11 +1,12 @@
 """The ids that tie a request to its log lines are harmless and its own."""
 
 import re
+from uuid import RFC_4122, UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fieldstation.core.correlation import choose_correlation_id, current_ids
+from fieldstation.core.correlation import choose_correlation_id, current_ids, fresh_id
 
 
 @given(st.binary(max_size=200))
@@ -16,3 +17,12 @@ def test_no_correlation_id_can_forge_a_header_or_a_line(offered: bytes) -> None:
 
 def test_outside_of_a_request_ids_are_fresh() -> None:
     assert current_ids() != current_ids()
+
+
+def test_a_fresh_id_is_a_random_uuid() -> None:
+    found = {fresh_id() for _ in range(1000)}
+    assert len(found) == 1000
+    for text in found:
+        identity = UUID(text)
+        assert (identity.version, identity.variant, str(identity)) == (4, RFC_4122, text)
+    assert {text[19] for text in found} == set("89ab")

@@ -1,8 +1,8 @@
 """The ids that tie a request to its log lines, kept in a context variable."""
 
 import re
-import uuid
 from contextvars import ContextVar
+from os import urandom
 
 from fieldstation.core.limits import CORRELATION_ID_CHARACTERS_MAX
 
@@ -25,4 +25,8 @@ def choose_correlation_id(offered: bytes | None) -> str:
 
 
 def fresh_id() -> str:
-    return str(uuid.uuid4())
+    """Return a random UUID (version 4), as ``uuid.uuid4`` makes it in more than twice the time:
+    every request takes two."""
+    digits = urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 0b11]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

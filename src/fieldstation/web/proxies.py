@@ -19,6 +19,7 @@ class TrustedProxies:
 
     def __init__(self, networks: Sequence[Network]) -> None:
         self.networks = tuple(networks)
+        self.trusts = lru_cache(maxsize=ADDRESSES_REMEMBERED)(self._trusts)
 
     def unwrap(self, scope: Scope) -> None:
         """Put the client that a trusted proxy names, and its scheme, into the scope.
@@ -50,7 +51,7 @@ class TrustedProxies:
                 return found
         return found
 
-    def trusts(self, host: str) -> bool:
+    def _trusts(self, host: str) -> bool:
         address = parse_address(host)
         return address is not None and any(address in network for network in self.networks)
 
