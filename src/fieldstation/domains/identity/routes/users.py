@@ -34,7 +34,6 @@ from fieldstation.web.routing import API, station_router
 from fieldstation.web.sorting import sort_query
 
 
-
 class UserIdConvertor(Convertor[str]):
     """Takes any id but ``me``, a path of its own: what `/me` does not take is then a 405 there."""
 
