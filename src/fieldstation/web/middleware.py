@@ -306,4 +306,4 @@ def bounded(receive: Receive, state: Mapping[str, Any], body_bytes_max: int) -> 
 
 def route_template(scope: Scope) -> str:
     """Return the path as the route declares it, whatever stands for its parameters."""
-    return getattr(scope.get("route"), "path", "unmatched")
+    return getattr(scope.get("route"), "path_format", "unmatched")
