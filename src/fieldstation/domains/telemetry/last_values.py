@@ -1,6 +1,7 @@
 """The newest reading of every series, in memory: written behind to the store, rebuilt from it at
 start."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -58,8 +59,8 @@ class LastValues:
         self._store = store
         self._node_id = node_id
         self._encoded_bytes_max = encoded_bytes_max
-        self._encoded_bytes = 0
-        self._encoded: dict[int, bytes] = {}
+        self.encoded_bytes = 0
+        self._encoded: OrderedDict[int, bytes] = OrderedDict()
         self._by_device: dict[str, dict[int, Newest]] = {}
         self._devices: dict[str, set[str]] = {}
         self._dirty: dict[int, Newest] = {}
@@ -82,9 +83,9 @@ class LastValues:
         known = self._encoded.get(newest.series_id)
         if known is None:
             known = self._encoded[newest.series_id] = encode(newest.rendered())
-            self._encoded_bytes += len(known)
-            while self._encoded_bytes > self._encoded_bytes_max:
-                self._drop_encoded(next(iter(self._encoded)))
+            self.encoded_bytes += len(known)
+            while self.encoded_bytes > self._encoded_bytes_max:
+                self.encoded_bytes -= len(self._encoded.popitem(last=False)[1])
         return known
 
     def forget(self, device_id: str) -> None:
@@ -239,4 +240,4 @@ class LastValues:
             self._dirty[series_id] = known
 
     def _drop_encoded(self, series_id: int) -> None:
-        self._encoded_bytes -= len(self._encoded.pop(series_id, b""))
+        self.encoded_bytes -= len(self._encoded.pop(series_id, b""))
