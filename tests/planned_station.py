@@ -42,12 +42,12 @@ class PlannedStation:
         self.mqtt: MqttServer = runtime.mqtt
         self.http = http
         self.plan = plan
-        self._runtime = runtime
+        self.runtime = runtime
 
     async def use_up(self, *organization_ids: str) -> None:
         """Have these be over their quota, and nobody else, as the next look finds out."""
         self.plan.used_up = set(organization_ids)
-        await self._runtime.quotas.look()
+        await self.runtime.quotas.look()
 
     async def register_device(self) -> tuple[str, str, str]:
         """Sign up and return the organization, the device and its key."""

@@ -34,6 +34,7 @@ from fieldstation.domains.audit import service as audit
 from fieldstation.domains.devices import service as devices
 from fieldstation.domains.devices.events import DeviceDeleted
 from fieldstation.domains.devices.heartbeats import keep_heartbeats
+from fieldstation.domains.devices.known import KnownDevices
 from fieldstation.domains.devices.last_seen import FLUSH_INTERVAL_S, LastSeen
 from fieldstation.domains.exports.importing import Importer
 from fieldstation.domains.exports.jobs import open_exports
@@ -109,6 +110,7 @@ class Runtime:
             self.database, sealer, data_dir=self.directory.path, clock=clock
         )
         self.passwords = Passwords(station_hasher(memory_kib=settings.auth.password_memory_kib))
+        self.known_devices = KnownDevices(self.database)
         self.last_seen = LastSeen(self.database, clock)
         self.idempotency = IdempotencyKeys(self.database, clock)
         self.spans = open_spans(settings.tracing, node_id=self.node_id)
@@ -217,6 +219,7 @@ class Runtime:
             "intake_door": self.intake_door,
             "exports": self.exports,
             "last_values": self.last_values,
+            "known_devices": self.known_devices,
             "last_seen": self.last_seen,
             "hub": self.hub,
             "sockets": self.sockets,
@@ -297,6 +300,7 @@ class Runtime:
         relay = OutboxRelay(self.database, self.clock, {devices.PURGE_TOPIC: self._purge_device})
         flush_s = self.settings.telemetry.last_values_flush_interval_s
         sync_s = self.settings.limits.sync_interval_s
+        note_uses = partial(note_key_uses, self.authenticator, self.database)
         work: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             ("bus", self.bus.run_forever),
             ("writer", self.writer.write_forever),
@@ -308,7 +312,7 @@ class Runtime:
             ("last-seen", partial(repeat, self.last_seen.flush, interval_s=FLUSH_INTERVAL_S)),
             ("last-values", partial(repeat, self.last_values.flush, interval_s=flush_s)),
             ("readings", partial(repeat, self.store.flush_due, interval_s=FLUSH_LOOK_INTERVAL_S)),
-            ("key-uses", partial(repeat, self._note_key_uses, interval_s=KEY_USES_INTERVAL_S)),
+            ("key-uses", partial(repeat, note_uses, interval_s=KEY_USES_INTERVAL_S)),
             ("loop-lag", partial(watch_loop, self.state)),
             ("quotas", partial(repeat, self.quotas.look, interval_s=QUOTA_INTERVAL_S)),
             ("exports", self.export_worker.run_forever),
@@ -334,9 +338,6 @@ class Runtime:
         if self.nodes is not None:
             jobs.append(PeriodicJob("mqtt.purge_sessions", 60, self.nodes.purge))
         return JobRunner(self.database, self.clock, node_id=self.node_id, jobs=jobs)
-
-    async def _note_key_uses(self) -> None:
-        await note_key_uses(self.authenticator, self.database)
 
     async def _chain_audit(self) -> None:
         async with self.database.transaction() as session:
@@ -383,6 +384,7 @@ class Runtime:
             self._forget_readings(changed)
 
     def _forget_device(self, device_id: str) -> None:
+        self.known_devices.forget(device_id)
         self.mqtt_door.forget_device(device_id)
         self.follower.forget(device_id)
 

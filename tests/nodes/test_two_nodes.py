@@ -122,8 +122,13 @@ def test_a_deleted_device_is_gone_at_both_nodes(nodes: Nodes) -> None:
         device = at_a.register_device()
         at_b.send(device, {"sensor_type": "t", "value": 1})
         wait_until_blocking(lambda: latest_at(at_a, device) == [1])
+        assert latest_at(at_b, device) == [1]
+        begun = time.monotonic()
         answer = at_a.http.delete(f"/api/v1/devices/{device.id}", params={"purge": "true"})
         assert answer.status_code == 204
+        path = f"/api/v1/devices/{device.id}/readings/latest"
+        wait_until_blocking(lambda: at_b.http.get(path).status_code == 404)
+        assert time.monotonic() - begun < 1
         for client in (at_a, at_b):
             client.get(f"/api/v1/devices/{device.id}", status=404)
             for path in ("/api/v1/readings/latest", "/api/v1/readings"):

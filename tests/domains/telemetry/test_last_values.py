@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fieldstation.core.clock import instant_to_us
 from fieldstation.domains.telemetry.last_values import LastValues
+from fieldstation.domains.telemetry.rendering import encode
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 from tests.domains.telemetry.pipeline import ORGANIZATION, START, Pipeline, pipeline
 
@@ -47,6 +48,14 @@ def shown(last_values: LastValues) -> list[dict[str, Any]]:
     )
 
 
+def encoded(last_values: LastValues) -> list[bytes]:
+    return [last_values.encoded(n) for n in last_values.of_organization(ORGANIZATION)]
+
+
+def in_full(last_values: LastValues) -> list[bytes]:
+    return [encode(n.rendered()) for n in last_values.of_organization(ORGANIZATION)]
+
+
 def learning(running: Pipeline) -> LastValues:
     last_values = LastValues(running.store, node_id="node")
     running.writer.consumers.append(last_values.learn)
@@ -77,6 +86,7 @@ async def test_a_crash_at_any_time_loses_no_last_value(
         last_values = learning(running)
         for readings, flushes in batches:
             await running.take(*readings)
+            assert encoded(last_values) == in_full(last_values)
             if flushes:
                 await last_values.flush()
         rebuilt = await after_a_crash(running, tmp_path)
@@ -126,3 +136,29 @@ async def test_a_deleted_device_is_forgotten(tmp_path: Path) -> None:
         assert shown(last_values) == []
         assert last_values.of_device("device") == []
         assert await last_values.flush() == 0
+
+
+async def test_what_was_shown_is_kept_as_json_within_a_limit(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as running:
+        last_values = LastValues(running.store, node_id="node", encoded_bytes_max=1_000)
+        running.writer.consumers.append(last_values.learn)
+        await running.take(*({"sensor_type": f"t{n}", "value": n} for n in range(8)))
+        assert last_values.encoded_bytes == 0
+        sizes = [len(reading) for reading in in_full(last_values)]
+        assert sum(sizes) > 1_000
+        for _ in range(2):
+            assert encoded(last_values) == in_full(last_values)
+            assert 1_000 - max(sizes) < last_values.encoded_bytes <= 1_000
+        await running.take({"sensor_type": "t7", "value": 9})
+        assert last_values.encoded_bytes <= 1_000 - min(sizes)
+        last_values.forget("device")
+        assert last_values.encoded_bytes == 0
+
+
+async def test_a_reading_larger_than_the_limit_is_shown_and_not_kept(tmp_path: Path) -> None:
+    async with pipeline(tmp_path) as running:
+        last_values = LastValues(running.store, node_id="node", encoded_bytes_max=10)
+        running.writer.consumers.append(last_values.learn)
+        await running.take({"sensor_type": "t", "value": 1})
+        assert encoded(last_values) == in_full(last_values)
+        assert last_values.encoded_bytes == 0

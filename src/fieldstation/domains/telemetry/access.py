@@ -11,16 +11,20 @@ from fieldstation.domains.identity.access import (
     ORGANIZATION_HEADER,
     Caller,
     Organization,
+    TenantScope,
     bearer,
     caller_from_headers,
     peer_of,
     require,
 )
+from fieldstation.domains.identity.recognition import offered_token
 from fieldstation.domains.telemetry.schemas import ReadingCreate, ReadingsCreate
 from fieldstation.web.denials import missing_scope
 
-Reader = Annotated[Caller, Depends(require("telemetry:read", "device"))]
+READ_SCOPES = ("telemetry:read", "device")
+Reader = Annotated[Caller, Depends(require(*READ_SCOPES))]
 WRITE_SCOPE = "telemetry:write"
+NAMED_ORGANIZATION = ORGANIZATION_HEADER.encode()
 
 
 async def documented_sender(
@@ -66,3 +70,22 @@ async def sender_of(request: Request, device_id: str) -> str:
     async with state.database.reading() as session:
         await devices.require_device(session, caller.scope, device_id)
     return caller.organization_id
+
+
+def remembered_reader(request: Request) -> TenantScope | None:
+    """Return what a request whose token is remembered may read; None for every other one, also for
+    one that is to be refused. No I/O."""
+    headers = dict(request.scope["headers"][::-1])  # of a repeated header the first counts
+    token = offered_token(headers)
+    principal = None if token is None else request.app.state.authenticator.cached(token)
+    if principal is None:
+        return None
+    named = headers.get(NAMED_ORGANIZATION)
+    organization = None if named is None else named.decode("latin-1")
+    for standing in principal.standings:
+        if organization in {None, standing.organization_id, standing.slug}:
+            if standing.scopes.isdisjoint(READ_SCOPES):
+                return None
+            own = frozenset({principal.id}) if principal.kind == "device" else None
+            return TenantScope(standing.organization_id, own)
+    return None

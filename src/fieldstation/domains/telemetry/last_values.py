@@ -1,6 +1,7 @@
 """The newest reading of every series, in memory: written behind to the store, rebuilt from it at
 start."""
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,10 +13,11 @@ from fieldstation.domains.telemetry.ports import (
     SeriesKey,
     Variant,
 )
-from fieldstation.domains.telemetry.rendering import Rendered, render
+from fieldstation.domains.telemetry.rendering import Rendered, encode, render
 from fieldstation.domains.telemetry.writer import Committed
 
 SERIES_PER_READ = 1_000
+ENCODED_BYTES_MAX = 64 * 1024 * 1024
 NO_DETAIL = Detail()
 
 
@@ -45,11 +47,20 @@ class Newest:
 
 
 class LastValues:
-    """Looked up by device; an older reading never replaces a newer one."""
+    """Looked up by device; an older reading never replaces a newer one.
 
-    def __init__(self, store: ReadingStore, *, node_id: str) -> None:
+    What was shown is kept as JSON until a newer reading comes, up to ``encoded_bytes_max``; beyond
+    that what was encoded first goes.
+    """
+
+    def __init__(
+        self, store: ReadingStore, *, node_id: str, encoded_bytes_max: int = ENCODED_BYTES_MAX
+    ) -> None:
         self._store = store
         self._node_id = node_id
+        self._encoded_bytes_max = encoded_bytes_max
+        self.encoded_bytes = 0
+        self._encoded: OrderedDict[int, bytes] = OrderedDict()
         self._by_device: dict[str, dict[int, Newest]] = {}
         self._devices: dict[str, set[str]] = {}
         self._dirty: dict[int, Newest] = {}
@@ -67,10 +78,21 @@ class LastValues:
         for device_id in sorted(self._devices.get(organization_id, ())):
             yield from self._by_device.get(device_id, {}).values()
 
+    def encoded(self, newest: Newest) -> bytes:
+        """Return one of these readings as JSON."""
+        known = self._encoded.get(newest.series_id)
+        if known is None:
+            known = self._encoded[newest.series_id] = encode(newest.rendered())
+            self.encoded_bytes += len(known)
+            while self.encoded_bytes > self._encoded_bytes_max:
+                self.encoded_bytes -= len(self._encoded.popitem(last=False)[1])
+        return known
+
     def forget(self, device_id: str) -> None:
         """Drop a deleted device."""
         for newest in self._by_device.pop(device_id, {}).values():
             self._dirty.pop(newest.series_id, None)
+            self._drop_encoded(newest.series_id)
             self._devices.get(newest.key.organization_id, set()).discard(device_id)
 
     def learn(self, committed: Committed) -> None:
@@ -210,7 +232,12 @@ class LastValues:
             known.variant, known.detail = variant, detail
             known.ts_us, known.value, known.flags = ts_us, value, flags
             known.received_us = received_us
+            if series_id in self._encoded:
+                self._drop_encoded(series_id)
         else:
             return
         if is_dirty:
             self._dirty[series_id] = known
+
+    def _drop_encoded(self, series_id: int) -> None:
+        self.encoded_bytes -= len(self._encoded.pop(series_id, b""))

@@ -7,6 +7,7 @@ from pydantic import StringConstraints
 from starlette.requests import HTTPConnection, Request
 
 from fieldstation.core.limits import PAGE_ITEMS_DEFAULT
+from fieldstation.domains.devices.known import KnownDevices
 from fieldstation.domains.telemetry import service
 from fieldstation.domains.telemetry.bucketing import INTERVAL, invalid
 from fieldstation.domains.telemetry.last_values import LastValues
@@ -34,7 +35,7 @@ Instant = Annotated[
         json_schema_extra=INSTANT_SCHEMA,
     ),
 ]
-Devices = Annotated[
+DeviceNames = Annotated[
     Names, Query(description="Only this device; repeatable.", examples=[[DEVICE_ID]])
 ]
 SensorTypes = Annotated[
@@ -56,13 +57,17 @@ async def the_store(connection: HTTPConnection) -> ReadingStore:
     return connection.app.state.store
 
 
+async def the_known_devices(connection: HTTPConnection) -> KnownDevices:
+    return connection.app.state.known_devices
+
+
 async def the_last_values(connection: HTTPConnection) -> LastValues:
     return connection.app.state.last_values
 
 
 async def query_filter(
     *,
-    device_id: Devices = None,
+    device_id: DeviceNames = None,
     sensor_type: SensorTypes = None,
     reading_type: ReadingTypes = None,
     sensor_id: SensorIds = None,
@@ -105,7 +110,7 @@ async def device_filter(
 async def latest_filter(
     *,
     request: Request,
-    device_id: Devices = None,
+    device_id: DeviceNames = None,
     sensor_type: SensorTypes = None,
     reading_type: ReadingTypes = None,
     sensor_id: SensorIds = None,
@@ -208,6 +213,7 @@ async def points_max(
 
 
 Store = Annotated[ReadingStore, Depends(the_store)]
+Devices = Annotated[KnownDevices, Depends(the_known_devices)]
 Latest = Annotated[LastValues, Depends(the_last_values)]
 QueryFilter = Annotated[ReadingFilter, Depends(query_filter)]
 DeviceFilter = Annotated[ReadingFilter, Depends(device_filter)]

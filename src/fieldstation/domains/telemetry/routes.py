@@ -5,14 +5,14 @@ from typing import Any
 
 from fastapi import Depends, Request, Response
 
-from fieldstation.domains.devices import service as devices
 from fieldstation.domains.identity.errors import quota_exceeded
-from fieldstation.domains.telemetry import service
+from fieldstation.domains.telemetry import service, shortcuts
 from fieldstation.domains.telemetry.access import Reader, documented_sender, sender_of
 from fieldstation.domains.telemetry.parameters import (
     Bucketing,
     DeviceFilter,
     DeviceLatestFilter,
+    Devices,
     Latest,
     LatestFilter,
     Paging,
@@ -38,9 +38,8 @@ from fieldstation.domains.telemetry.schemas import (
     StatsList,
 )
 from fieldstation.web.bodies import JSON, JSON_TYPES, content_type, decode_body, unsupported
-from fieldstation.web.dependencies import ReadDb
 from fieldstation.web.docs.refusals import refuses
-from fieldstation.web.hot_route import HotRoute
+from fieldstation.web.hot_route import HotRoute, shortcut
 from fieldstation.web.leaving import unless_left
 from fieldstation.web.pagination import Listed, Page
 from fieldstation.web.routing import API, station_router
@@ -112,7 +111,7 @@ async def read_device_readings(
     request: Request,
     device_id: str,
     caller: Reader,
-    db: ReadDb,
+    devices: Devices,
     store: Store,
     wanted: DeviceFilter,
     paging: Paging,
@@ -131,7 +130,7 @@ async def read_device_readings(
     the first, last, smallest and largest reading of each hour, else among all; the smallest and
     largest of the period are always there, and `cursor`, `limit` and `order` do not apply.
     """
-    await devices.require_device(db, caller.scope, device_id)
+    await devices.require(caller.scope, device_id)
     content = service.list_or_bucket(
         store, caller.scope, wanted, paging, bucketing, points_max=max_points
     )
@@ -143,13 +142,18 @@ async def read_device_readings(
     response_model=LatestReadings,
     summary="Read a device's newest readings",
 )
+@shortcut(shortcuts.latest_of_device)
 async def read_latest(
-    device_id: str, caller: Reader, db: ReadDb, last_values: Latest, wanted: DeviceLatestFilter
+    device_id: str,
+    caller: Reader,
+    devices: Devices,
+    last_values: Latest,
+    wanted: DeviceLatestFilter,
 ) -> Response:
     """Return the newest reading of every series of a device, from memory: no database access."""
-    await devices.require_device(db, caller.scope, device_id)
-    items = service.list_latest(last_values, caller.scope, wanted)
-    return Response(encode({"items": items}), media_type=JSON)
+    await devices.require(caller.scope, device_id)
+    found = service.encode_latest(last_values, caller.scope, wanted)
+    return Response(found, media_type=JSON)
 
 
 @router.get(
@@ -162,7 +166,7 @@ async def read_stats(
     request: Request,
     device_id: str,
     caller: Reader,
-    db: ReadDb,
+    devices: Devices,
     store: Store,
     wanted: DeviceFilter,
 ) -> Response:
@@ -171,7 +175,7 @@ async def read_stats(
     **Cost.** Whole days are read as summaries where a series has more than 20,000 readings in them;
     its percentiles are then within 1 % of the value. Everything else is read in full and exact.
     """
-    await devices.require_device(db, caller.scope, device_id)
+    await devices.require(caller.scope, device_id)
     content = service.list_stats(store, caller.scope, wanted)
     return await unless_left(request, encoded(content))
 
@@ -208,10 +212,11 @@ async def read_readings(
 @router.get(
     "/readings/latest", response_model=LatestReadings, summary="Read newest readings across devices"
 )
+@shortcut(shortcuts.latest_across)
 async def read_latest_across(caller: Reader, last_values: Latest, wanted: LatestFilter) -> Response:
     """Return the newest reading of every series across devices, from memory."""
-    items = service.list_latest(last_values, caller.scope, wanted)
-    return Response(encode({"items": items}), media_type=JSON)
+    found = service.encode_latest(last_values, caller.scope, wanted)
+    return Response(found, media_type=JSON)
 
 
 @router.get("/readings/stats", response_model=StatsList, summary="Read statistics across devices")
@@ -228,9 +233,9 @@ async def read_stats_across(
 
 @router.get("/devices/{device_id}/refusals", summary="List refused messages")
 async def read_refusals(
-    device_id: str, caller: Reader, db: ReadDb, store: Store, page: Page
+    device_id: str, caller: Reader, devices: Devices, store: Store, page: Page
 ) -> Listed[RefusalRead]:
     """Return messages that were acknowledged but could not be stored, always newest first, each
     with its reason."""
-    await devices.require_device(db, caller.scope, device_id)
+    await devices.require(caller.scope, device_id)
     return await service.list_refusals(store, caller.scope, device_id, page=page)
