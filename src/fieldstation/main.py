@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 from fieldstation import __version__
 from fieldstation.adapters.mqtt_server import protocol as mqtt_protocol
 from fieldstation.adapters.mqtt_server import websocket as mqtt
+from fieldstation.domains.analytics import routes as analytics
 from fieldstation.domains.devices import routes as devices
 from fieldstation.domains.exports import routes as exports
 from fieldstation.domains.identity import routes as identity
@@ -32,6 +33,7 @@ from fieldstation.web.routing import mount
 ROUTERS: tuple[APIRouter, ...] = (
     telemetry.intake_router,
     telemetry.router,
+    analytics.router,
     exports.router,
     devices.router,
     *identity.routers,

@@ -46,6 +46,7 @@ async def open_read_session(
 # scope="function" commits before the response leaves: a failed commit reaches the client.
 Db = Annotated[AsyncSession, Depends(open_session, scope="function")]
 ReadDb = Annotated[AsyncSession, Depends(open_read_session, scope="function")]
+TheDatabase = Annotated[Database, Depends(database)]
 TheClock = Annotated[Clock, Depends(clock)]
 TheLimits = Annotated[NamedLimits, Depends(limits)]
 TheSettings = Annotated[Settings, Depends(settings)]

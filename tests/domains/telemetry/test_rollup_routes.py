@@ -133,7 +133,16 @@ def postgresql_station(tmp_path: Path) -> Iterator[tuple[StationProcess, str]]:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("question", ["/stats", "?interval=1h", "?max_points=9", "?limit=5"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        "{readings}/stats",
+        "{readings}?interval=1h",
+        "{readings}?max_points=9",
+        "{readings}?limit=5",
+        "/api/v1/analytics/trends",
+    ],
+)
 async def test_client_that_leaves_stops_its_query(
     postgresql_station: tuple[StationProcess, str], question: str
 ) -> None:
@@ -145,7 +154,7 @@ async def test_client_that_leaves_stops_its_query(
         locking, watching = await asyncpg.connect(url), await asyncpg.connect(url)
         try:
             await locking.execute("BEGIN; LOCK TABLE chunk, rollup IN ACCESS EXCLUSIVE MODE")
-            asking = ask(station, f"{device.readings_path}{question}", client.token)
+            asking = ask(station, question.format(readings=device.readings_path), client.token)
             await wait_until(lambda: are_waiting(watching, 1), timeout_s=NOTICED_S_MAX)
             asking.close()
             await wait_until(lambda: are_waiting(watching, 0), timeout_s=NOTICED_S_MAX)

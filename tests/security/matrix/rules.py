@@ -149,6 +149,8 @@ ROUTES: Mapping[str, Rule] = {
     f"GET {API}/readings/latest": Rule("viewer", READ_TELEMETRY, devices=True),
     f"GET {API}/readings/stats": Rule("viewer", READ_TELEMETRY, devices=True),
 
+    f"GET {API}/analytics/trends": Rule("viewer", READ_TELEMETRY, devices=True),
+
     f"POST {API}/data/export": Rule("operator", "data:export", body=fixed(format="csv")),
     f"GET {EXPORTS}": Rule("operator", "data:export"),
     f"GET {EXPORTS}/{{export_id}}": Rule("operator", "data:export"),

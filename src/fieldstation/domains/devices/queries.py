@@ -1,5 +1,6 @@
 """Every statement on devices; each is bound to the caller's organization."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,6 +32,7 @@ from fieldstation.domains.devices.schemas import (
 from fieldstation.domains.identity.schemas import TenantScope
 from fieldstation.web.sorting import Order
 
+IDS_PER_STATEMENT = 500
 US_PER_S = 1_000_000
 LIKE_ESCAPES = str.maketrans({"%": r"\%", "_": r"\_", "\\": r"\\"})
 
@@ -94,6 +96,19 @@ async def ids_by_name(session: AsyncSession, scope: TenantScope, name: str) -> S
     """Return the ids of at most two devices of that name."""
     named = select(Device.id).where(visible(scope), Device.name == name)
     return (await session.scalars(named.limit(2))).all()
+
+
+async def tags_of(
+    session: AsyncSession, scope: TenantScope, device_ids: Sequence[str]
+) -> Mapping[str, Sequence[str]]:
+    """Return the tags of those devices that have some; a statement for each 500."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for at in range(0, len(device_ids), IDS_PER_STATEMENT):
+        chosen = Device.id.in_(device_ids[at : at + IDS_PER_STATEMENT])
+        tagged = select(DeviceTag.device_id, DeviceTag.tag).join(Device)
+        for device_id, tag in await session.execute(tagged.where(visible(scope), chosen)):
+            found[device_id].append(tag)
+    return found
 
 
 async def list_devices(

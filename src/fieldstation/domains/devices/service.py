@@ -1,6 +1,6 @@
 """Decides about devices: registering, describing, keys, signs of life."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -153,6 +153,13 @@ async def require_device(session: Session, scope: TenantScope, device_id: str) -
     """Return if the caller may see such a device. Raises ``NotFound``."""
     if not await queries.device_exists(session, scope, device_id):
         raise NotFound(NO_DEVICE)
+
+
+async def tags_of(
+    session: Session, scope: TenantScope, device_ids: Collection[str]
+) -> Mapping[str, Sequence[str]]:
+    """Return the tags of those devices that have some."""
+    return await queries.tags_of(session, scope, sorted(device_ids))
 
 
 async def replace_device(

@@ -76,6 +76,7 @@ API_INFO: dict[str, Any] = {
     "license_info": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     "openapi_tags": [
         {"name": "Telemetry", "description": "Readings: sending them and asking for them."},
+        {"name": "Analytics", "description": "How what is measured goes: trends."},
         {"name": "Exports", "description": "Readings as files: CSV, JSON Lines, Parquet, XLSX."},
         {"name": "Devices", "description": "What measures: devices, their keys, heartbeats."},
         {"name": "Authentication", "description": "Accounts, sessions, tokens, API keys."},
