@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from fieldstation.domains.telemetry.exchanges import Exchange, ExchangeStore
+from fieldstation.domains.telemetry.sizing import MeasuredStore
 from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape
 
 US_PER_MINUTE = 60_000_000
@@ -158,7 +159,7 @@ class LastValue(NamedTuple):
     score: float | None = None
 
 
-class ReadingStore(ExchangeStore, Protocol):
+class ReadingStore(ExchangeStore, MeasuredStore, Protocol):
     """Append-only readings with an intake log.
 
     Raises ``core.errors.Busy`` when the database is away or full.
