@@ -366,6 +366,21 @@ class ReadingStore(ExchangeStore, MeasuredStore, Protocol):
         """
         ...
 
+    async def expire_slice(
+        self,
+        series_ids: Sequence[int],
+        *,
+        raw_before_us: int | None,
+        rollups_before_us: int | None,
+    ) -> bool:
+        """Delete a slice of what these series hold before the instants, each rounded down to a
+        whole UTC day (``None``: all is kept); return whether there may be more.
+
+        Of a series nothing goes before it is rolled up, nor rollups whose readings stand. Whole
+        hours and days answer as before, once readings are gone, statistics for whole days alone.
+        """
+        ...
+
     async def totals(self) -> "StoreTotals":
         """Return sizes for the system pages; may be a few seconds old."""
         ...
