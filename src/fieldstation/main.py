@@ -14,6 +14,7 @@ from fieldstation.domains.identity import routes as identity
 from fieldstation.domains.identity.recognition import recogniser
 from fieldstation.domains.live import protocol as live_protocol
 from fieldstation.domains.live import routes as live
+from fieldstation.domains.retention import routes as retention
 from fieldstation.domains.system import routes as system
 from fieldstation.domains.telemetry import routes as telemetry
 from fieldstation.runtime import Runtime
@@ -33,6 +34,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     telemetry.intake_router,
     telemetry.router,
     exports.router,
+    retention.router,
     devices.router,
     *identity.routers,
     system.api_router,

@@ -4,14 +4,18 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
 from fieldstation.core.clock import Clock
+from fieldstation.core.settings import Settings
 from fieldstation.db.database import Database
+from fieldstation.db.engines import telemetry_url
 from fieldstation.domains.identity.service import organizations
+from fieldstation.domains.retention.desk import RetentionDesk
 from fieldstation.domains.retention.keeping import Keeping
-from fieldstation.domains.retention.policies import ALL, Cutoffs, Policy, cutoffs
+from fieldstation.domains.retention.policies import ALL, Cutoffs, Kept, Policy, cutoffs
 from fieldstation.domains.telemetry.ports import ReadingStore, SeriesRow
 
 log = structlog.get_logger(__name__)
@@ -22,6 +26,34 @@ PASS_INTERVAL_S = 3600.0
 SERIES_PER_SLICE = 1_000
 
 Work = tuple[Cutoffs, list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What a node has of retention."""
+
+    keeping: Keeping
+    desk: RetentionDesk
+    expiry: "Expiry"
+
+
+def open_retention(
+    database: Database, store: ReadingStore, *, clock: Clock, settings: Settings
+) -> Retention:
+    """Put a node's retention together; the disk is known where readings are in a file."""
+    default = Kept(settings.retention.raw_days, settings.retention.rollup_days)
+    keeping = Keeping(database, clock, default)
+    url = telemetry_url(settings)
+    disk = Path(url.database or "").parent if url.get_backend_name() == "sqlite" else None
+    desk = RetentionDesk(
+        database,
+        store,
+        clock=clock,
+        default=default,
+        disk=disk,
+        station_organization=settings.station.organization,
+    )
+    return Retention(keeping, desk, Expiry(database, store, keeping, clock))
 
 
 @dataclass(slots=True)

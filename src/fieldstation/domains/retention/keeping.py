@@ -4,7 +4,6 @@ each series."""
 from collections.abc import Mapping
 
 from fieldstation.core.clock import Clock
-from fieldstation.core.settings import RetentionSettings
 from fieldstation.db.database import Database
 from fieldstation.domains.retention import service
 from fieldstation.domains.retention.policies import US_PER_DAY, Kept, Policy, cutoffs
@@ -19,11 +18,11 @@ class Keeping:
     is in which group within a minute.
     """
 
-    def __init__(self, database: Database, clock: Clock, settings: RetentionSettings) -> None:
+    def __init__(self, database: Database, clock: Clock, default: Kept) -> None:
         self._database = database
         self._clock = clock
-        self.default = Kept(settings.raw_days, settings.rollup_days)
-        self._without_rules = Policy(0, None, (), {}, self.default)
+        self._default = default
+        self._without_rules = Policy(0, None, (), {}, default)
         self._policies: Mapping[str, Policy] = {}
         self._members_read_s: float | None = None
         self._moment: tuple[int, frozenset[str]] = (0, frozenset())
@@ -66,7 +65,7 @@ class Keeping:
             members = True
         known = {} if members else self._policies
         async with self._database.reading() as session:
-            found = await service.load_policies(session, known, default=self.default)
+            found = await service.load_policies(session, known, default=self._default)
         if members:
             self._members_read_s = now_s
         self._take_over(found)

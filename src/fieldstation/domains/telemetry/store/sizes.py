@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fieldstation.domains.telemetry.sizing import SeriesSizes
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
-from fieldstation.domains.telemetry.store.rollup_blocks import SLOTS, block_us
+from fieldstation.domains.telemetry.store.rollup_blocks import SLOTS
 from fieldstation.domains.telemetry.store.steps import Query, Row, Steps, as_json
 
 FAR_US = 1 << 62
@@ -51,19 +51,19 @@ def sizes(
     rolled_up: list[Row] = []
     blocks = dialect.seek("rollup", "r", ROLLUPS)
     for width in SLOTS:
-        # Of the block around the instant the part before it counts.
-        span_us = block_us(width)
-        number, before_us = divmod(rollups_us, span_us)
-        filled_us = max(1, before_us, min(span_us, now_us - number * span_us))
+        # Of the block around the instant the hours before it count.
+        span = SLOTS[width] * width
+        number, before = divmod(rollups_us // US_PER_HOUR, span)
+        filled = max(1, before, min(span, now_us // US_PER_HOUR - number * span))
         found = yield Query(
             dialect.finish(
                 f"SELECT k.series_id, SUM(CASE WHEN r.number < $3 THEN {BLOCK}"
                 f" ELSE {BLOCK} * $4 / $5 END), MIN(r.number)"
                 f" FROM {source} {blocks} GROUP BY k.series_id"
             ),
-            (ids, width, number, before_us, filled_us),
+            (ids, width, number, before, filled),
         )
-        rolled_up += [(row[0], row[1], row[2] * span_us) for row in found if row[1]]
+        rolled_up += [(row[0], row[1], row[2] * span * US_PER_HOUR) for row in found if row[1]]
     return SeriesSizes(
         series=len({row[0] for row in (*raw, *rolled_up)}),
         readings=sum(int(row[1]) for row in raw),
