@@ -33,7 +33,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     telemetry.intake_router,
     telemetry.router,
     exports.router,
-    devices.router,
+    *devices.routers,
     *identity.routers,
     system.api_router,
     system.router,
