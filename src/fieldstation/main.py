@@ -35,7 +35,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     telemetry.router,
     exports.router,
     retention.router,
-    devices.router,
+    *devices.routers,
     *identity.routers,
     system.api_router,
     system.router,

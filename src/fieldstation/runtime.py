@@ -30,10 +30,10 @@ from fieldstation.db.idempotency import IdempotencyKeys
 from fieldstation.db.jobs import JobRunner, PeriodicJob
 from fieldstation.db.outbox import OutboxRelay
 from fieldstation.domains.audit import service as audit
-from fieldstation.domains.devices import service as devices
 from fieldstation.domains.devices.events import DeviceDeleted
 from fieldstation.domains.devices.heartbeats import keep_heartbeats
 from fieldstation.domains.devices.last_seen import FLUSH_INTERVAL_S, LastSeen
+from fieldstation.domains.devices.service import devices
 from fieldstation.domains.exports.importing import Importer
 from fieldstation.domains.exports.jobs import open_exports
 from fieldstation.domains.identity.events import CredentialRevoked

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from fieldstation.domains.devices.schemas import GROUP_ID
+from fieldstation.domains.devices.schemas.groups import GROUP_ID
 from fieldstation.domains.telemetry.schemas import SENSOR_TYPE_CHARACTERS_MAX, SensorType
 from fieldstation.web.docs.examples import examples
 from fieldstation.web.instants import NO_NUL

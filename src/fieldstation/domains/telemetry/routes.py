@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import Depends, Request, Response
 
-from fieldstation.domains.devices import service as devices
+from fieldstation.domains.devices.service import devices
 from fieldstation.domains.identity.errors import quota_exceeded
 from fieldstation.domains.telemetry import service
 from fieldstation.domains.telemetry.access import Reader, documented_sender, sender_of
