@@ -55,7 +55,6 @@ from fieldstation.domains.identity.service.tokens import load_key_ring
 from fieldstation.domains.live.hub import Hub
 from fieldstation.domains.live.sockets import Sockets
 from fieldstation.domains.retention import jobs as retention_jobs
-from fieldstation.domains.retention.keeping import LOOK_INTERVAL_S as RULES_INTERVAL_S
 from fieldstation.domains.system.loop_lag import watch_loop
 from fieldstation.domains.system.metrics import RequestMetrics
 from fieldstation.domains.system.service import StationState, prometheus_readings
@@ -301,6 +300,7 @@ class Runtime:
 
     def _work(self) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
         relay = OutboxRelay(self.database, self.clock, {devices.PURGE_TOPIC: self._purge_device})
+        note_uses = partial(note_key_uses, self.authenticator, self.database)
         flush_s = self.settings.telemetry.last_values_flush_interval_s
         sync_s = self.settings.limits.sync_interval_s
         work: list[tuple[str, Callable[[], Awaitable[None]]]] = [
@@ -314,11 +314,14 @@ class Runtime:
             ("last-seen", partial(repeat, self.last_seen.flush, interval_s=FLUSH_INTERVAL_S)),
             ("last-values", partial(repeat, self.last_values.flush, interval_s=flush_s)),
             ("readings", partial(repeat, self.store.flush_due, interval_s=FLUSH_LOOK_INTERVAL_S)),
-            ("key-uses", partial(repeat, self._note_key_uses, interval_s=KEY_USES_INTERVAL_S)),
+            ("key-uses", partial(repeat, note_uses, interval_s=KEY_USES_INTERVAL_S)),
             ("loop-lag", partial(watch_loop, self.state)),
             ("quotas", partial(repeat, self.quotas.look, interval_s=QUOTA_INTERVAL_S)),
             ("exports", self.export_worker.run_forever),
-            ("retention", partial(repeat, self.retention.keeping.look, interval_s=RULES_INTERVAL_S)),
+            (
+                "retention",
+                partial(repeat, self.retention.keeping.look, interval_s=RULES_INTERVAL_S),
+            ),
             ("rate-limits", partial(repeat, self.rate_sharing.exchange, interval_s=sync_s)),
         ]
         supervised = [(name, supervise(name, start)) for name, start in work]
@@ -343,9 +346,6 @@ class Runtime:
         if self.nodes is not None:
             jobs.append(PeriodicJob("mqtt.purge_sessions", 60, self.nodes.purge))
         return JobRunner(self.database, self.clock, node_id=self.node_id, jobs=jobs)
-
-    async def _note_key_uses(self) -> None:
-        await note_key_uses(self.authenticator, self.database)
 
     async def _chain_audit(self) -> None:
         async with self.database.transaction() as session:

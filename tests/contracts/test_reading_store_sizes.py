@@ -40,9 +40,7 @@ async def sizes(
     raw_before_us: int | None = None,
     rollups_before_us: int | None = None,
 ) -> SeriesSizes:
-    return await store.sizes(
-        ids, raw_before_us=raw_before_us, rollups_before_us=rollups_before_us
-    )
+    return await store.sizes(ids, raw_before_us=raw_before_us, rollups_before_us=rollups_before_us)
 
 
 async def test_readings_count_with_the_bytes_that_hold_them(database: ReadingDatabase) -> None:

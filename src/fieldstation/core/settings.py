@@ -27,7 +27,6 @@ from fieldstation.core.rates import RateLimit, parse_rate
 
 SECRET_CHARACTERS_MIN = 32
 PASSWORD_MEMORY_KIB_MIN = 19 * 1024  # OWASP's floor for argon2id with two passes
-DAYS_FOREVER = 1 << 31
 LOG_FORMATS = {"text": "console"}
 """Other names of a form of log lines."""
 
@@ -171,7 +170,8 @@ class RetentionSettings(Section):
     @model_validator(mode="after")
     def rollups_outlive_readings(self) -> "RetentionSettings":
         """Refuse rollups that would go before the readings that they are made of."""
-        if self.rollup_days is not None and self.rollup_days < (self.raw_days or DAYS_FOREVER):
+        raw_days, rollup_days = self.raw_days, self.rollup_days
+        if raw_days is not None and rollup_days is not None and rollup_days < raw_days:
             raise ValueError("RETENTION_ROLLUP_DAYS must be at least RETENTION_RAW_DAYS")
         return self
 

@@ -51,7 +51,7 @@ def test_the_day_of_a_full_disk_is_the_first_one(all_parts: list[Part], grown_by
     found = days_until(all_parts, grown_by=grown_by)
     if found is None:
         assert after(all_parts, HORIZON_DAYS) < now + grown_by
-        assert all(after(all_parts, day) < now + grown_by for day in range(0, 200))
+        assert all(after(all_parts, day) < now + grown_by for day in range(200))
     else:
         assert after(all_parts, found) == pytest.approx(now + grown_by, rel=1e-9)
         assert all(

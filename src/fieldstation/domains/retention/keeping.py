@@ -4,6 +4,7 @@ each series."""
 from collections.abc import Mapping
 
 from fieldstation.core.clock import Clock
+from fieldstation.core.tasks import repeat
 from fieldstation.db.database import Database
 from fieldstation.domains.retention import service
 from fieldstation.domains.retention.policies import US_PER_DAY, Kept, Policy, cutoffs
@@ -53,6 +54,10 @@ class Keeping:
     def organizations(self) -> list[str]:
         """Return the organizations that have rules."""
         return list(self._policies)
+
+    async def run_forever(self) -> None:
+        """Look until cancelled; a database that is away only delays it."""
+        await repeat(self.look, interval_s=LOOK_INTERVAL_S)
 
     async def look(self, *, members: bool = False) -> None:
         """Take over what changed; who is in which group only with ``members`` or once a minute.

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from fieldstation.db.base import ID_LENGTH, Base
+from fieldstation.db.base import Base
 from fieldstation.db.types import UtcInstant
 
 SENSOR_TYPE_LENGTH = 50

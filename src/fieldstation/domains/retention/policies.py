@@ -89,9 +89,7 @@ class Policy:
 
 def longest(found: Sequence[Kept]) -> Kept:
     """Return the longer time for readings and for rollups, each by itself."""
-    return Kept(
-        longer(kept.raw_days for kept in found), longer(kept.rollup_days for kept in found)
-    )
+    return Kept(longer(kept.raw_days for kept in found), longer(kept.rollup_days for kept in found))
 
 
 def longer(days: Iterable[int | None]) -> int | None:

@@ -15,7 +15,7 @@ from fieldstation.domains.telemetry.groups import CountedReceipt, Group, Heartbe
 from fieldstation.domains.telemetry.payloads import (
     Incoming,
     Rejection,
-    beyond_retention,
+    check_kept,
     check_labels,
     check_time,
     check_value,
@@ -280,16 +280,16 @@ class Intake:
         metadata = None if not reading.metadata else encode_metadata(reading.metadata)
         if isinstance(metadata, Rejection):
             return metadata
+        sensor_type = (reading.sensor_type or reading.reading_type or "").strip().lower()
         given_us = None if reading.timestamp is None else parse_time(reading.timestamp)
         if reading.timestamp is not None:
-            fault = check_time(given_us, now_us)
+            from_us = device.kept_from_us(sensor_type)
+            fault = check_time(given_us, now_us) or check_kept(
+                given_us, sensor_type, from_us=from_us
+            )
             if fault is not None:
                 return fault
         most = self._settings.series_per_device_max
-        sensor_type = (reading.sensor_type or reading.reading_type or "").strip().lower()
-        raw_from_us = device.kept_from_us(sensor_type)
-        if given_us is not None and given_us < raw_from_us:
-            return beyond_retention(sensor_type, raw_from_us)
         series = device.find_or_plan(sensor_type, reading.sensor_id or sensor_type, series_max=most)
         if series is None:
             return Rejection(0, "too_many_series", f"A device has at most {most} series.")

@@ -288,8 +288,10 @@ def check_time(ts_us: int | None, now_us: int) -> Rejection | None:
     return None
 
 
-def beyond_retention(sensor_type: str, from_us: int) -> Rejection:
-    """Refuse a reading that would be deleted at once."""
+def check_kept(ts_us: int | None, sensor_type: str, *, from_us: int) -> Rejection | None:
+    """Refuse what would be deleted at once."""
+    if ts_us is None or ts_us >= from_us:
+        return None
     return Rejection(
         0,
         "beyond_retention",
