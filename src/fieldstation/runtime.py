@@ -318,10 +318,7 @@ class Runtime:
             ("loop-lag", partial(watch_loop, self.state)),
             ("quotas", partial(repeat, self.quotas.look, interval_s=QUOTA_INTERVAL_S)),
             ("exports", self.export_worker.run_forever),
-            (
-                "retention",
-                partial(repeat, self.retention.keeping.look, interval_s=RULES_INTERVAL_S),
-            ),
+            ("retention", self.retention.keeping.run_forever),
             ("rate-limits", partial(repeat, self.rate_sharing.exchange, interval_s=sync_s)),
         ]
         supervised = [(name, supervise(name, start)) for name, start in work]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fieldstation.domains.telemetry.ports import FLAG_ANOMALY, LastValue, Outcome, SeriesRow
+from fieldstation.domains.telemetry.ports import FLAG_ANOMALY, LastValue, SeriesRow
 from fieldstation.domains.telemetry.store.expiry import ExpiryLimits
 from fieldstation.domains.telemetry.store.rollups import RollupLimits
 from tests.contracts.expiries import SMALL_EXPIRIES, expire, floors_in

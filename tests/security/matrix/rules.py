@@ -149,6 +149,9 @@ ROUTES: Mapping[str, Rule] = {
     f"GET {API}/readings/latest": Rule("viewer", READ_TELEMETRY, devices=True),
     f"GET {API}/readings/stats": Rule("viewer", READ_TELEMETRY, devices=True),
 
+    f"GET {API}/data/retention": Rule("viewer", READ_TELEMETRY),
+    f"PUT {API}/data/retention": Rule("admin", "org:admin", body=fixed(rules=[])),
+
     f"POST {API}/data/export": Rule("operator", "data:export", body=fixed(format="csv")),
     f"GET {EXPORTS}": Rule("operator", "data:export"),
     f"GET {EXPORTS}/{{export_id}}": Rule("operator", "data:export"),

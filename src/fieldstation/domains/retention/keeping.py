@@ -1,6 +1,7 @@
 """What a node knows of every organization's rules: the intake asks for each device, the job for
 each series."""
 
+import asyncio
 from collections.abc import Mapping
 
 from fieldstation.core.clock import Clock
@@ -26,6 +27,7 @@ class Keeping:
         self._without_rules = Policy(0, None, (), {}, default)
         self._policies: Mapping[str, Policy] = {}
         self._members_read_s: float | None = None
+        self._looking = asyncio.Lock()
         self._moment: tuple[int, frozenset[str]] = (0, frozenset())
         self.version = 0
 
@@ -65,15 +67,17 @@ class Keeping:
         Cost: one row for each organization with rules, and the rules and groups of those that are
         read. Raises ``Busy``.
         """
-        now_s = self._clock.monotonic()
-        if self._members_read_s is None or now_s - self._members_read_s >= MEMBERS_INTERVAL_S:
-            members = True
-        known = {} if members else self._policies
-        async with self._database.reading() as session:
-            found = await service.load_policies(session, known, default=self._default)
-        if members:
-            self._members_read_s = now_s
-        self._take_over(found)
+        async with self._looking:  # what was read later is never replaced by what was read before
+            now_s, read_s = self._clock.monotonic(), self._members_read_s
+            if members or read_s is None or now_s - read_s >= MEMBERS_INTERVAL_S:
+                known: Mapping[str, Policy] = {}
+                read_s = now_s
+            else:
+                known = self._policies
+            async with self._database.reading() as session:
+                found = await service.load_policies(session, known, default=self._default)
+            self._members_read_s = read_s
+            self._take_over(found)
 
     def _take_over(self, found: Mapping[str, Policy]) -> None:
         """Keep what is the same as it was: the job goes on with a policy while it is that one."""
