@@ -15,6 +15,7 @@ from fieldstation.domains.identity import routes as identity
 from fieldstation.domains.identity.recognition import recogniser
 from fieldstation.domains.live import protocol as live_protocol
 from fieldstation.domains.live import routes as live
+from fieldstation.domains.retention import routes as retention
 from fieldstation.domains.system import routes as system
 from fieldstation.domains.telemetry import routes as telemetry
 from fieldstation.runtime import Runtime
@@ -35,7 +36,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     telemetry.router,
     analytics.router,
     exports.router,
-    devices.router,
+    retention.router,
+    *devices.routers,
     *identity.routers,
     system.api_router,
     system.router,

@@ -10,7 +10,7 @@ from fieldstation.adapters.sqlite_backup.creation import create_backup
 from fieldstation.adapters.sqlite_backup.manifest import BACKUPS
 from fieldstation.core.errors import Busy, Conflict, Invalid
 from fieldstation.db.engines import station_url, telemetry_url
-from fieldstation.domains.devices import service as devices
+from fieldstation.domains.devices.service import devices
 from fieldstation.domains.identity.schemas.callers import Role
 from fieldstation.domains.identity.service import accounts, organizations
 from fieldstation.domains.identity.service.accounts import Profile

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -21,7 +20,7 @@ from fieldstation.adapters.outbound.client import Outbound
 from fieldstation.adapters.shared_counts import shared_counts
 from fieldstation.adapters.station_authority import StationAuthority
 from fieldstation.bus.selection import event_bus
-from fieldstation.core.clock import Clock, SystemClock, instant_to_us
+from fieldstation.core.clock import Clock, SystemClock
 from fieldstation.core.errors import Busy
 from fieldstation.core.settings import Settings, SettingsError
 from fieldstation.core.tasks import repeat, supervise
@@ -31,11 +30,11 @@ from fieldstation.db.idempotency import IdempotencyKeys
 from fieldstation.db.jobs import JobRunner, PeriodicJob
 from fieldstation.db.outbox import OutboxRelay
 from fieldstation.domains.audit import service as audit
-from fieldstation.domains.devices import service as devices
 from fieldstation.domains.devices.events import DeviceDeleted
 from fieldstation.domains.devices.heartbeats import keep_heartbeats
 from fieldstation.domains.devices.known import KnownDevices
 from fieldstation.domains.devices.last_seen import FLUSH_INTERVAL_S, LastSeen
+from fieldstation.domains.devices.service import devices
 from fieldstation.domains.exports.importing import Importer
 from fieldstation.domains.exports.jobs import open_exports
 from fieldstation.domains.identity.events import CredentialRevoked
@@ -56,6 +55,7 @@ from fieldstation.domains.identity.service.sealing import Sealer, known_secrets
 from fieldstation.domains.identity.service.tokens import load_key_ring
 from fieldstation.domains.live.hub import Hub
 from fieldstation.domains.live.sockets import Sockets
+from fieldstation.domains.retention import jobs as retention_jobs
 from fieldstation.domains.system.loop_lag import watch_loop
 from fieldstation.domains.system.metrics import RequestMetrics
 from fieldstation.domains.system.service import StationState, prometheus_readings
@@ -121,7 +121,10 @@ class Runtime:
     def _build_telemetry(self) -> None:
         settings, clock = self.settings, self.clock
         self.store = reading_store(telemetry_url(settings), node_id=self.node_id, clock=clock)
-        self.catalog = Catalog(self.store)
+        self.retention = retention_jobs.open_retention(
+            self.database, self.store, clock=clock, settings=settings
+        )
+        self.catalog = Catalog(self.store, self.retention.keeping)
         self.intake = Intake(settings.telemetry, clock)
         self.last_values = LastValues(self.store, node_id=self.node_id)
         self.hub = Hub(clock, node_id=self.node_id)
@@ -218,6 +221,7 @@ class Runtime:
             "store": self.store,
             "intake_door": self.intake_door,
             "exports": self.exports,
+            "retention": self.retention.desk,
             "last_values": self.last_values,
             "known_devices": self.known_devices,
             "last_seen": self.last_seen,
@@ -238,6 +242,7 @@ class Runtime:
         """
         try:
             await self.store.open()
+            await self.retention.keeping.look()
             known = await self.last_values.rebuild()
             # No further than the log: a backup may have been restored.
             bounds = await self.store.log_bounds()
@@ -298,6 +303,7 @@ class Runtime:
 
     def _work(self) -> Sequence[tuple[str, Coroutine[Any, Any, None]]]:
         relay = OutboxRelay(self.database, self.clock, {devices.PURGE_TOPIC: self._purge_device})
+        note_uses = partial(note_key_uses, self.authenticator, self.database)
         flush_s = self.settings.telemetry.last_values_flush_interval_s
         sync_s = self.settings.limits.sync_interval_s
         note_uses = partial(note_key_uses, self.authenticator, self.database)
@@ -316,6 +322,7 @@ class Runtime:
             ("loop-lag", partial(watch_loop, self.state)),
             ("quotas", partial(repeat, self.quotas.look, interval_s=QUOTA_INTERVAL_S)),
             ("exports", self.export_worker.run_forever),
+            ("retention", self.retention.keeping.run_forever),
             ("rate-limits", partial(repeat, self.rate_sharing.exchange, interval_s=sync_s)),
         ]
         supervised = [(name, supervise(name, start)) for name, start in work]
@@ -325,15 +332,17 @@ class Runtime:
 
     def _job_runner(self) -> JobRunner:
         roll_up = partial(telemetry_jobs.roll_up_due, self.store, self.clock)
+        trim = partial(telemetry_jobs.trim, self.store, self.clock, self.settings.telemetry)
         purge = partial(purge_expired, self.database, self.clock, self.settings.auth)
         jobs = [
             PeriodicJob("audit.chain", 10, self._chain_audit),
             PeriodicJob("identity.purge_expired", 3600, purge),
             PeriodicJob("idempotency.purge", 3600, self.idempotency.purge),
             PeriodicJob("exports.purge", 60, self.export_worker.purge),
-            PeriodicJob("telemetry.trim", 300, self._trim_telemetry),
+            PeriodicJob("telemetry.trim", 300, trim),
             PeriodicJob("telemetry.seal", telemetry_jobs.SEAL_INTERVAL_S, self.sealing.run),
             PeriodicJob("telemetry.roll_up", telemetry_jobs.ROLL_UP_INTERVAL_S, roll_up),
+            PeriodicJob("retention.expire", retention_jobs.INTERVAL_S, self.retention.expiry.run),
         ]
         if self.nodes is not None:
             jobs.append(PeriodicJob("mqtt.purge_sessions", 60, self.nodes.purge))
@@ -342,14 +351,6 @@ class Runtime:
     async def _chain_audit(self) -> None:
         async with self.database.transaction() as session:
             await audit.chain_new_entries(session)
-
-    async def _trim_telemetry(self) -> None:
-        kept = self.settings.telemetry
-        before = self.clock.now() - timedelta(hours=kept.log_keep_hours)
-        trimmed = 1
-        while trimmed:
-            trimmed = await self.store.trim_log(before_us=instant_to_us(before))
-        await self.store.trim_refusals(keep_per_device=kept.refusals_per_device_max)
 
     async def _purge_device(self, payload: dict[str, Any]) -> None:
         organization_id, device_id = payload["organization_id"], payload["device_id"]

@@ -9,9 +9,21 @@ from fieldstation.domains.devices import models as devices
 from fieldstation.domains.exports import models as exports
 from fieldstation.domains.identity import models as identity
 from fieldstation.domains.messaging import models as messaging
+from fieldstation.domains.retention import models as retention
 from fieldstation.domains.telemetry import models as telemetry
 
-MODULES = (audit, devices, exports, idempotency, identity, jobs, messaging, outbox, telemetry)
+MODULES = (
+    audit,
+    devices,
+    exports,
+    idempotency,
+    identity,
+    jobs,
+    messaging,
+    outbox,
+    retention,
+    telemetry,
+)
 
 METADATA: dict[str, MetaData] = {"station": Base.metadata, "telemetry": telemetry_metadata}
 """By target of a migration."""

@@ -98,8 +98,8 @@ async def ensure_administrator(runtime: "Runtime") -> str | None:
 async def ensure_own_device(runtime: "Runtime") -> tuple[str, Path]:
     """Return this host's device and the file with its key; both are made once."""
     from fieldstation.domains.audit.schemas import STATION
-    from fieldstation.domains.devices import service as devices
-    from fieldstation.domains.devices.schemas import DeviceCreate, DeviceType
+    from fieldstation.domains.devices.schemas.devices import DeviceCreate, DeviceType
+    from fieldstation.domains.devices.service import devices
     from fieldstation.domains.identity.service import keys, organizations
     from fieldstation.operations import FIRST_ORGANIZATION
 

@@ -163,6 +163,19 @@ class TelemetrySettings(Section):
     last_values_flush_interval_s: float = setting(5.0, "LAST_VALUES_FLUSH_INTERVAL_S", gt=0, le=60)
 
 
+class RetentionSettings(Section):
+    raw_days: int | None = setting(None, "RETENTION_RAW_DAYS", ge=1, le=36_500)
+    rollup_days: int | None = setting(None, "RETENTION_ROLLUP_DAYS", ge=1, le=36_500)
+
+    @model_validator(mode="after")
+    def rollups_outlive_readings(self) -> "RetentionSettings":
+        """Refuse rollups that would go before the readings that they are made of."""
+        raw_days, rollup_days = self.raw_days, self.rollup_days
+        if raw_days is not None and rollup_days is not None and rollup_days < raw_days:
+            raise ValueError("RETENTION_ROLLUP_DAYS must be at least RETENTION_RAW_DAYS")
+        return self
+
+
 class ExportSettings(Section):
     stream_readings_max: int = setting(1_000_000, "EXPORT_STREAM_READINGS_MAX", ge=0)
     streams_max: int = setting(4, "EXPORT_STREAMS_MAX", ge=1, le=100)
@@ -219,6 +232,7 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     auth: AuthSettings = AuthSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    retention: RetentionSettings = RetentionSettings()
     exports: ExportSettings = ExportSettings()
     mqtt: MqttSettings = MqttSettings()
     live: LiveSettings = LiveSettings()

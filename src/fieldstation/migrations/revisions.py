@@ -14,6 +14,9 @@ REVISIONS = (
     "20261130_sealed_chunks",
     "20261130_exports",
     "20261130_rollups",
+    "20261201_floors",
+    "20261201_device_groups",
+    "20261201_retention",
 )
 """Oldest first; each is a file in ``versions``."""
 

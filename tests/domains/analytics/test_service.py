@@ -17,8 +17,8 @@ from fieldstation.domains.analytics.schemas import GroupBy, TrendAggregate
 from fieldstation.domains.analytics.service import TrendRequest, find_trends
 from fieldstation.domains.analytics.trends import Period
 from fieldstation.domains.audit.schemas import STATION
-from fieldstation.domains.devices import service as devices
-from fieldstation.domains.devices.schemas import DeviceCreate
+from fieldstation.domains.devices.schemas.devices import DeviceCreate
+from fieldstation.domains.devices.service import devices
 from fieldstation.domains.identity.schemas import TenantScope
 from fieldstation.domains.identity.service import organizations
 from fieldstation.domains.telemetry.ports import SeriesKey, Variant

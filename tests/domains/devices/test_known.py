@@ -10,9 +10,9 @@ from fieldstation.core.errors import NotFound
 from fieldstation.db.database import Database
 from fieldstation.db.engines import database_url
 from fieldstation.domains.audit.schemas import STATION
-from fieldstation.domains.devices import service
 from fieldstation.domains.devices.known import KnownDevices
-from fieldstation.domains.devices.schemas import DeviceCreate
+from fieldstation.domains.devices.schemas.devices import DeviceCreate
+from fieldstation.domains.devices.service import devices as service
 from fieldstation.domains.identity.schemas import TenantScope
 from fieldstation.domains.identity.service import organizations
 from tests.domains.devices.test_last_seen import START

@@ -12,10 +12,10 @@ from fieldstation.core.errors import Busy
 from fieldstation.db.database import Database
 from fieldstation.db.engines import database_url
 from fieldstation.domains.audit.schemas import STATION
-from fieldstation.domains.devices import service
 from fieldstation.domains.devices.last_seen import LastSeen
 from fieldstation.domains.devices.models import Device
-from fieldstation.domains.devices.schemas import DeviceCreate
+from fieldstation.domains.devices.schemas.devices import DeviceCreate
+from fieldstation.domains.devices.service import devices as service
 from fieldstation.domains.identity.service import organizations
 from tests.station_database import empty_database
 

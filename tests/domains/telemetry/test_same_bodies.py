@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from fieldstation.core.errors import Invalid, TooDeep
 from fieldstation.core.limits import JSON_DEPTH_MAX
 from fieldstation.domains.devices.heartbeats import decode_heartbeat
-from fieldstation.domains.devices.schemas import HeartbeatBody, HeartbeatCreate
+from fieldstation.domains.devices.schemas.devices import HeartbeatBody, HeartbeatCreate
 from fieldstation.domains.telemetry.payloads import (
     Incoming,
     check_labels,

@@ -150,6 +150,8 @@ ROUTES: Mapping[str, Rule] = {
     f"GET {API}/readings/stats": Rule("viewer", READ_TELEMETRY, devices=True),
 
     f"GET {API}/analytics/trends": Rule("viewer", READ_TELEMETRY, devices=True),
+    f"GET {API}/data/retention": Rule("viewer", READ_TELEMETRY),
+    f"PUT {API}/data/retention": Rule("admin", "org:admin", body=fixed(rules=[])),
 
     f"POST {API}/data/export": Rule("operator", "data:export", body=fixed(format="csv")),
     f"GET {EXPORTS}": Rule("operator", "data:export"),

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from fieldstation.domains.devices.schemas import HeartbeatBody
+from fieldstation.domains.devices.schemas.devices import HeartbeatBody
 from fieldstation.domains.telemetry.schemas import ReadingsCreate
 from fieldstation.web.docs.asyncapi import Channel, Message, Parameter
 

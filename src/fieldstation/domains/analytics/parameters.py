@@ -9,7 +9,7 @@ from fieldstation.domains.analytics.schemas import GroupBy, TrendAggregate, Tren
 from fieldstation.domains.analytics.service import TrendRequest
 from fieldstation.domains.analytics.trends import US_PER_DAY, Period
 from fieldstation.domains.telemetry.bucketing import invalid, parse_interval
-from fieldstation.domains.telemetry.parameters import Devices, Instant, Names, SensorIds
+from fieldstation.domains.telemetry.parameters import DeviceNames, Instant, Names, SensorIds
 from fieldstation.domains.telemetry.service import ReadingFilter, read_time
 from fieldstation.web.dependencies import TheClock
 
@@ -68,7 +68,7 @@ async def trend_request(
     aggregate: Annotated[
         TrendAggregate, Query(description="What the readings of a bucket come to.")
     ] = TrendAggregate.AVG,
-    device_id: Devices = None,
+    device_id: DeviceNames = None,
     sensor_id: SensorIds = None,
 ) -> TrendRequest:
     """Read the question. Raises ``Invalid``."""

@@ -10,7 +10,7 @@ from fieldstation.core.clock import us_to_rfc3339
 from fieldstation.db.database import Database
 from fieldstation.domains.analytics.schemas import GroupBy, TrendAggregate
 from fieldstation.domains.analytics.trends import US_PER_DAY, Period, trend
-from fieldstation.domains.devices import service as devices
+from fieldstation.domains.devices.service import devices
 from fieldstation.domains.identity.schemas import TenantScope
 from fieldstation.domains.telemetry.bucketing import check_bucket_count
 from fieldstation.domains.telemetry.ports import ReadingStore, SeriesRow

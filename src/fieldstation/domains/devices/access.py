@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends
 
 from fieldstation.core.errors import Forbidden, NotFound
-from fieldstation.domains.devices.service import NO_DEVICE
+from fieldstation.domains.devices.service.devices import NO_DEVICE
 from fieldstation.domains.identity.access import Caller, require
 
 DeviceReader = Annotated[Caller, Depends(require("devices:read", "device"))]

@@ -7,9 +7,9 @@ from datetime import datetime
 from fieldstation.core.errors import Conflict, Invalid
 from fieldstation.db.database import Session
 from fieldstation.domains.audit.schemas import STATION
-from fieldstation.domains.devices import queries
-from fieldstation.domains.devices.schemas import DeviceCreate, DeviceType
-from fieldstation.domains.devices.service import add_device
+from fieldstation.domains.devices.queries import devices as queries
+from fieldstation.domains.devices.schemas.devices import DeviceCreate, DeviceType
+from fieldstation.domains.devices.service.devices import add_device
 from fieldstation.domains.identity.schemas import TenantScope
 
 GATEWAY_NAME = "mqtt"

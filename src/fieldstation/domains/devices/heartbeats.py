@@ -9,9 +9,9 @@ import msgspec
 from fieldstation.core.clock import us_to_instant
 from fieldstation.core.errors import Invalid, NotFound
 from fieldstation.db.database import Session
-from fieldstation.domains.devices import queries
-from fieldstation.domains.devices.schemas import HeartbeatCreate
-from fieldstation.domains.devices.service import NO_DEVICE
+from fieldstation.domains.devices.queries import devices as queries
+from fieldstation.domains.devices.schemas.devices import HeartbeatCreate
+from fieldstation.domains.devices.service.devices import NO_DEVICE
 from fieldstation.domains.identity.schemas import TenantScope
 
 

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 
 from fieldstation.db.database import Database
-from fieldstation.domains.devices import service
+from fieldstation.domains.devices.service import devices
 from fieldstation.domains.identity.schemas import TenantScope
 
 DEVICES_MAX = 50_000
@@ -37,7 +37,7 @@ class KnownDevices:
             return
         deletions = self._deletions
         async with self._database.reading() as session:
-            await service.require_device(session, scope, device_id)
+            await devices.require_device(session, scope, device_id)
         if deletions == self._deletions:  # else it may be this one that was deleted meanwhile
             self._remember(device_id, scope.organization_id)
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from fieldstation.core.clock import Clock
 from fieldstation.db.database import Database
-from fieldstation.domains.devices import queries
+from fieldstation.domains.devices.queries import devices as queries
 
 FLUSH_INTERVAL_S = 3.0
 

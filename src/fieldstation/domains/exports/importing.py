@@ -12,7 +12,7 @@ from fieldstation.core.clock import Clock, parse_time
 from fieldstation.core.errors import Invalid, NotFound
 from fieldstation.db.database import Database, Session
 from fieldstation.domains.devices import adoption
-from fieldstation.domains.devices import service as devices
+from fieldstation.domains.devices.service import devices
 from fieldstation.domains.identity.ports import Quota
 from fieldstation.domains.identity.schemas import TenantScope
 from fieldstation.domains.telemetry.catalog import DeviceSeries

@@ -14,7 +14,7 @@ from fieldstation.core.settings import ExportSettings
 from fieldstation.db.database import Database, Session
 from fieldstation.domains.audit.schemas import Change
 from fieldstation.domains.audit.service import record
-from fieldstation.domains.devices import service as devices
+from fieldstation.domains.devices.service import devices
 from fieldstation.domains.exports import errors, queries
 from fieldstation.domains.exports.counting import holds_more
 from fieldstation.domains.exports.formats import MEDIA_TYPES, load

@@ -6,7 +6,7 @@ from fastapi import Depends, Header, Security
 from starlette.requests import Request
 
 from fieldstation.core.errors import NotFound
-from fieldstation.domains.devices import service as devices
+from fieldstation.domains.devices.service import devices
 from fieldstation.domains.identity.access import (
     ORGANIZATION_HEADER,
     Caller,

@@ -4,6 +4,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 
 from fieldstation.domains.telemetry.anomalies import Detector
+from fieldstation.domains.telemetry.kept import ALL_US, FOREVER, Retention
 from fieldstation.domains.telemetry.ports import (
     VARIANT_SHIFT,
     ReadingStore,
@@ -20,7 +21,10 @@ Spelling = tuple[str | None, str | None, str | None, str | None, str | None, obj
 
 
 class Series:
-    """One series as the writer knows it; ``id`` is 0 until it is committed."""
+    """One series as the writer knows it; ``id`` is 0 until it is committed.
+
+    Readings from before ``raw_from_us`` are not kept.
+    """
 
     __slots__ = (
         "assigned_us",
@@ -29,6 +33,7 @@ class Series:
         "key",
         "labels",
         "last_us",
+        "raw_from_us",
         "variant_flags",
         "variants",
     )
@@ -38,6 +43,7 @@ class Series:
         self.id = 0
         self.last_us = 0
         self.assigned_us = 0
+        self.raw_from_us = ALL_US
         self.detector = Detector()
         self.labels: set[Variant] = set()
         self.variants: list[Variant] = []
@@ -71,14 +77,28 @@ class DeviceSeries:
     """The series of one device.
 
     ``known`` remembers, per protocol, what the names and labels of a reading led to, however they
-    are spelled: its series and flags.
+    are spelled: its series and flags. ``raw_from_us`` is the latest of its series: readings from
+    then on are kept whatever they are.
     """
 
-    __slots__ = ("by_key", "device_id", "known", "organization_id")
+    __slots__ = (
+        "_retention",
+        "_retention_version",
+        "by_key",
+        "device_id",
+        "known",
+        "organization_id",
+        "raw_from_us",
+    )
 
-    def __init__(self, organization_id: str, device_id: str) -> None:
+    def __init__(
+        self, organization_id: str, device_id: str, retention: Retention = FOREVER
+    ) -> None:
         self.organization_id = organization_id
         self.device_id = device_id
+        self.raw_from_us = ALL_US
+        self._retention = retention
+        self._retention_version = -1
         self.by_key: dict[tuple[str, str], Series] = {}
         self.known: defaultdict[str, dict[Spelling, tuple[Series, int]]] = defaultdict(dict)
 
@@ -89,16 +109,40 @@ class DeviceSeries:
         series = self.by_key.get(key)
         if series is None and len(self.by_key) < series_max:
             series = Series(SeriesKey(self.organization_id, self.device_id, *key))
+            series.raw_from_us = self.kept_from_us(sensor_type)
+            self.raw_from_us = max(self.raw_from_us, series.raw_from_us)
             self.by_key[key] = series
         return series
+
+    def kept_from_us(self, sensor_type: str) -> int:
+        """Return the instant from which on readings of a type are kept."""
+        return self._retention.raw_from_us(self.organization_id, self.device_id, sensor_type)
+
+    def heed_retention(self) -> None:
+        """Ask again from when on readings are kept, once a day or when rules changed."""
+        version = self._retention.version
+        if version == self._retention_version:
+            return
+        self._retention_version = version
+        self.raw_from_us = ALL_US
+        for (sensor_type, _), series in self.by_key.items():
+            series.raw_from_us = self.kept_from_us(sensor_type)
+            self.raw_from_us = max(self.raw_from_us, series.raw_from_us)
 
 
 class Catalog:
     """Keeps the most recently used devices' series; the rest is read again from the store when
     needed."""
 
-    def __init__(self, store: ReadingStore, *, devices_max: int = DEVICES_MAX) -> None:
+    def __init__(
+        self,
+        store: ReadingStore,
+        retention: Retention = FOREVER,
+        *,
+        devices_max: int = DEVICES_MAX,
+    ) -> None:
         self._store = store
+        self._retention = retention
         self._devices: OrderedDict[str, DeviceSeries] = OrderedDict()
         self._devices_max = devices_max
 
@@ -135,7 +179,7 @@ class Catalog:
     def _keep(
         self, organization_id: str, device_id: str, rows: Sequence[SeriesRow]
     ) -> DeviceSeries:
-        device = DeviceSeries(organization_id, device_id)
+        device = DeviceSeries(organization_id, device_id, self._retention)
         for row in rows:
             series = Series(row.key)
             series.adopt(row)

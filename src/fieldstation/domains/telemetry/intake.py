@@ -15,12 +15,14 @@ from fieldstation.domains.telemetry.groups import CountedReceipt, Group, Heartbe
 from fieldstation.domains.telemetry.payloads import (
     Incoming,
     Rejection,
+    check_kept,
     check_labels,
     check_time,
     check_value,
     encode_metadata,
 )
 from fieldstation.domains.telemetry.ports import FLAG_DETAIL, Detail, Kind, Refusal, Variant
+from fieldstation.domains.telemetry.times import ReadTimes, assign_time
 
 ORGANIZATION_SHARE = 0.5
 SPELLINGS_PER_SERIES_MAX = 4
@@ -86,6 +88,7 @@ class Intake:
                 code="too_many_readings",
             )
         self._make_sure_of_room(device.organization_id, len(readings))
+        device.heed_retention()
         start = len(group.ts_us)
         rejected = self._append_all(group, device, readings, protocol)
         if rejected and positions is not None:
@@ -215,7 +218,12 @@ class Intake:
             instants = [times[reading.timestamp] for reading in readings]
         except (KeyError, TypeError):  # a new name or label, or metadata
             return self._append_each(group, device, readings, protocol, now_us)
-        if set(map(type, values)) != {float} or not isfinite(sum(values)) or not all(instants):
+        # No time is 0; one before anything is kept may be too old for its series.
+        if (
+            set(map(type, values)) != {float}
+            or not isfinite(sum(values))
+            or min(instants) < device.raw_from_us
+        ):
             return self._append_each(group, device, readings, protocol, now_us)
         group.series += [series for series, _ in found]
         group.flags += [flags for _, flags in found]
@@ -244,7 +252,7 @@ class Intake:
                     series, flags = found
                     time = r.timestamp
                     ts_us = assign_time(series, now_us + index) if time is None else times[time]
-                    if ts_us:
+                    if ts_us >= series.raw_from_us:
                         group.series.append(series)
                         group.ts_us.append(ts_us)
                         group.value.append(value)
@@ -255,7 +263,7 @@ class Intake:
                 rejected.append(fault._replace(index=index))
         return rejected
 
-    def _read_times(self, now_us: int) -> "ReadTimes":
+    def _read_times(self, now_us: int) -> ReadTimes:
         times = self._times
         if now_us - times.now_us > TIMES_KEPT_US or len(times) > TIMES_MAX:
             times = self._times = ReadTimes(now_us)
@@ -272,13 +280,16 @@ class Intake:
         metadata = None if not reading.metadata else encode_metadata(reading.metadata)
         if isinstance(metadata, Rejection):
             return metadata
+        sensor_type = (reading.sensor_type or reading.reading_type or "").strip().lower()
         given_us = None if reading.timestamp is None else parse_time(reading.timestamp)
         if reading.timestamp is not None:
-            fault = check_time(given_us, now_us)
+            from_us = device.kept_from_us(sensor_type)
+            fault = check_time(given_us, now_us) or check_kept(
+                given_us, sensor_type, from_us=from_us
+            )
             if fault is not None:
                 return fault
         most = self._settings.series_per_device_max
-        sensor_type = (reading.sensor_type or reading.reading_type or "").strip().lower()
         series = device.find_or_plan(sensor_type, reading.sensor_id or sensor_type, series_max=most)
         if series is None:
             return Rejection(0, "too_many_series", f"A device has at most {most} series.")
@@ -339,33 +350,6 @@ class Intake:
         self._groups.append(self._open)
         self._open = Group()
         return self._open
-
-
-class ReadTimes(dict[int | float | str | None, int]):
-    """The times of one body, each read once: the sensors of one sample share theirs.
-
-    0: not acceptable, or none.
-    """
-
-    def __init__(self, now_us: int) -> None:
-        self.now_us = now_us
-
-    def __missing__(self, time: int | float | str | None) -> int:
-        ts_us = None if time is None else parse_time(time)
-        if ts_us is None or check_time(ts_us, self.now_us) is not None:
-            ts_us = 0
-        self[time] = ts_us
-        return ts_us
-
-
-def assign_time(series: Series, now_us: int) -> int:
-    """Return a time of receipt that is new to the series: strictly behind every one assigned
-    before."""
-    ts_us = now_us if now_us > series.assigned_us else series.assigned_us + 1
-    if ts_us == series.last_us:
-        ts_us += 1
-    series.assigned_us = ts_us
-    return ts_us
 
 
 def append_checked(

@@ -1,11 +1,13 @@
-"""Telemetry's background work: sealing readings that lie back, and rollups."""
+"""Telemetry's background work: sealing readings that lie back, rollups, the log's length."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import structlog
 
-from fieldstation.core.clock import Clock
+from fieldstation.core.clock import Clock, instant_to_us
+from fieldstation.core.settings import TelemetrySettings
 from fieldstation.domains.telemetry.ports import ReadingStore
 
 log = structlog.get_logger(__name__)
@@ -51,3 +53,11 @@ async def roll_up_due(store: ReadingStore, clock: Clock) -> None:
     before_us = clock.now_us() - ROLL_UP_DELAY_US
     while await store.roll_up(before_us=before_us) and clock.monotonic() < until_s:
         pass
+
+
+async def trim(store: ReadingStore, clock: Clock, settings: TelemetrySettings) -> None:
+    """Delete old entries of the intake log, and a device's refusals beyond their number."""
+    before = clock.now() - timedelta(hours=settings.log_keep_hours)
+    while await store.trim_log(before_us=instant_to_us(before)):
+        pass
+    await store.trim_refusals(keep_per_device=settings.refusals_per_device_max)

@@ -41,6 +41,8 @@ series = Table(
     Column("sensor_type", String(SENSOR_TYPE_LENGTH), nullable=False),
     Column("sensor_id", String(SENSOR_ID_LENGTH), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    # The first hour whose readings are kept, the first of its day: before it only rollups tell.
+    Column("raw_from_hour", Integer, nullable=False, server_default="0"),
     UniqueConstraint("organization_id", "device_id", "sensor_type", "sensor_id"),
     sqlite_autoincrement=True,
 )

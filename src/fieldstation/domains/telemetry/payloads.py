@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import cbor2
 import msgspec
 
+from fieldstation.core.clock import us_to_rfc3339
 from fieldstation.core.errors import Invalid, Malformed, TooLarge
 from fieldstation.core.limits import JSON_CONTAINERS_MAX, JSON_DEPTH_MAX
 from fieldstation.domains.telemetry.schemas import (
@@ -285,6 +286,18 @@ def check_time(ts_us: int | None, now_us: int) -> Rejection | None:
             0, "timestamp_in_future", "timestamp: more than one day ahead; set the clock."
         )
     return None
+
+
+def check_kept(ts_us: int | None, sensor_type: str, *, from_us: int) -> Rejection | None:
+    """Refuse what would be deleted at once."""
+    if ts_us is None or ts_us >= from_us:
+        return None
+    return Rejection(
+        0,
+        "beyond_retention",
+        f"timestamp: readings of {sensor_type} are kept from {us_to_rfc3339(from_us)} on; older "
+        "ones are not taken.",
+    )
 
 
 def check_labels(reading: Incoming) -> Rejection | None:

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from fieldstation.domains.telemetry.exchanges import Exchange, ExchangeStore
+from fieldstation.domains.telemetry.sizing import MeasuredStore
 from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape
 
 US_PER_MINUTE = 60_000_000
@@ -158,7 +159,7 @@ class LastValue(NamedTuple):
     score: float | None = None
 
 
-class ReadingStore(ExchangeStore, Protocol):
+class ReadingStore(ExchangeStore, MeasuredStore, Protocol):
     """Append-only readings with an intake log.
 
     Raises ``core.errors.Busy`` when the database is away or full.
@@ -362,6 +363,21 @@ class ReadingStore(ExchangeStore, Protocol):
         """Delete a device's series, readings, last values and refusals; ids are not reused.
 
         Log entries age out. After ``Busy`` a second call goes on where the first one stopped.
+        """
+        ...
+
+    async def expire_slice(
+        self,
+        series_ids: Sequence[int],
+        *,
+        raw_before_us: int | None,
+        rollups_before_us: int | None,
+    ) -> bool:
+        """Delete a slice of what these series hold before the instants, each rounded down to a
+        whole UTC day (``None``: all is kept); return whether there may be more.
+
+        Of a series nothing goes before it is rolled up, nor rollups whose readings stand. Whole
+        hours and days answer as before, once readings are gone, statistics for whole days alone.
         """
         ...
 

@@ -78,7 +78,10 @@ API_INFO: dict[str, Any] = {
         {"name": "Telemetry", "description": "Readings: sending them and asking for them."},
         {"name": "Analytics", "description": "How what is measured goes: trends."},
         {"name": "Exports", "description": "Readings as files: CSV, JSON Lines, Parquet, XLSX."},
-        {"name": "Devices", "description": "What measures: devices, their keys, heartbeats."},
+        {
+            "name": "Devices",
+            "description": "What measures: devices, groups, keys, heartbeats.",
+        },
         {"name": "Authentication", "description": "Accounts, sessions, tokens, API keys."},
         {"name": "Users", "description": "The people of an organization, and one's own profile."},
         {"name": "Organizations", "description": "Organizations and who belongs to them."},

@@ -151,7 +151,7 @@ async def delete_row(session: AsyncSession, row: Membership | Organization) -> b
 
 
 async def lock_organization(session: AsyncSession, organization_id: str) -> None:
-    """Let other transactions that change this organization's owners wait until this one ends."""
+    """Let other transactions that lock this organization wait until this one ends."""
     await session.execute(
         select(Organization.id)
         .where(Organization.id == organization_id)
@@ -197,6 +197,10 @@ async def first_organization(session: AsyncSession) -> Organization | None:
     return await session.scalar(
         select(Organization).order_by(Organization.created_at, Organization.id).limit(1)
     )
+
+
+async def organization_ids(session: AsyncSession) -> list[str]:
+    return list(await session.scalars(select(Organization.id)))
 
 
 async def organizations_among(

@@ -94,6 +94,28 @@ async def find_organization(session: Session, named: str) -> OrganizationRead:
     return OrganizationRead.model_validate(row)
 
 
+async def station_organization(session: Session, named: str | None) -> OrganizationRead | None:
+    """Return the organization that the host's own resources belong to: the one with this id or
+    slug, or without a name the oldest."""
+    if named is None:
+        row = await people.first_organization(session)
+        return None if row is None else OrganizationRead.model_validate(row)
+    try:
+        return await find_organization(session, named)
+    except NotFound:
+        return None
+
+
+async def organization_ids(session: Session) -> list[str]:
+    """Return every organization of the station, for its own work."""
+    return await people.organization_ids(session)
+
+
+async def lock(session: Session, organization_id: str) -> None:
+    """Let others who change what an organization has one of wait until this transaction ends."""
+    await people.lock_organization(session, organization_id)
+
+
 async def read_organization(session: Session, caller: Caller) -> OrganizationRead:
     """Return the caller's organization. Raises ``NotFound`` if it is gone."""
     return OrganizationRead.model_validate(await own_organization(session, caller))

@@ -7,13 +7,20 @@ rollups have ready.
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from math import inf, sqrt
 
 import numpy as np
 
 from fieldstation.domains.telemetry.ports import SeriesRow
-from fieldstation.domains.telemetry.store.coverage import Coverage, Region, covered
+from fieldstation.domains.telemetry.store.coverage import (
+    Coverage,
+    Region,
+    covered,
+    settled,
+    unaided,
+)
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
 from fieldstation.domains.telemetry.store.gathering import END_US_MAX, bounded
 from fieldstation.domains.telemetry.store.partials import (
@@ -21,7 +28,6 @@ from fieldstation.domains.telemetry.store.partials import (
     Partials,
     joined_partials,
     merged,
-    nothing,
     summarised,
 )
 from fieldstation.domains.telemetry.store.points import Floats, runs
@@ -62,14 +68,36 @@ def buckets(
     widths = widths_for(interval_us) if anomaly is None else ()
     found: list[Bucket] = []
     for ids in groups(series, end_us - start_us if widths else 0):
-        coverage = yield from _covered(dialect, parts, Region(ids, start_us, end_us), widths)
-        pieces = [coverage.lines]
-        for region in coverage.regions:
-            walk = walk_of(region, anomaly)
-            while (block := (yield from walk.next_block(dialect, parts))) is not None:
-                pieces.append(summarised(block, interval_us))
-        found += _buckets_of(merged(joined_partials(pieces), interval_us))
+        everything = Region(ids, start_us, end_us)
+        work = partial(
+            _buckets,
+            dialect,
+            parts,
+            everything,
+            widths=widths,
+            interval_us=interval_us,
+            anomaly=anomaly,
+        )
+        found += yield from settled(dialect, ids, work)
     return sorted(found, key=lambda bucket: (bucket.series_id, bucket.start_us))
+
+
+def _buckets(
+    dialect: Dialect,
+    parts: Sequence[Part],
+    everything: Region,
+    *,
+    widths: Collection[int],
+    interval_us: int,
+    anomaly: bool | None,
+) -> Steps[tuple[list[Bucket], Coverage]]:
+    coverage = yield from _covered(dialect, parts, everything, widths)
+    pieces = [coverage.lines]
+    for region in coverage.regions:
+        walk = walk_of(region, anomaly)
+        while (block := (yield from walk.next_block(dialect, parts))) is not None:
+            pieces.append(summarised(block, interval_us))
+    return [*_buckets_of(merged(joined_partials(pieces), interval_us))], coverage
 
 
 def stats(
@@ -88,27 +116,41 @@ def stats(
     than ``exact_readings_max`` in them: those, and all other chunks of the period, are read and
     their values ranked. So percentiles are exact for short periods, within 1 % of the value for
     others. Holds about a million readings at a time, and the values of 100 series.
+
+    Before a series' floor only whole days count: the readings of the others are gone, and hours
+    know no percentiles.
     """
     start_us, end_us = bounded(start_us, end_us)
     found: list[SeriesStats] = []
     for ids in groups(series, 0):
-        widths = (DAY,) if anomaly is None else ()
         everything = Region(ids, start_us, end_us)
-        coverage = yield from _covered(dialect, parts, everything, widths, sketches=True)
-        coverage = _but_few(coverage, everything, exact_readings_max)
-        pieces = [coverage.lines]
-        ranks: defaultdict[int, Ranks] = defaultdict(Ranks)
-        for series_id, start in zip(*_days(coverage.lines), strict=True):
-            ranks[series_id].days.append(coverage.sketches[SeriesHour(series_id, start)])
-        for region in coverage.regions:
-            walk = walk_of(region, anomaly)
-            while (block := (yield from walk.next_block(dialect, parts))) is not None:
-                pieces.append(summarised(block, ALL_TIME_US))
-                bounds = runs(block.series_id).tolist()
-                for low, high in pairwise(bounds):
-                    ranks[int(block.series_id[low])].add(block.value[low:high])
-        found += _stats_of(merged(joined_partials(pieces), ALL_TIME_US), ranks)
+        work = partial(_stats, dialect, parts, everything, anomaly, exact_readings_max)
+        found += yield from settled(dialect, ids, work)
     return sorted(found, key=lambda summary: summary.series_id)
+
+
+def _stats(
+    dialect: Dialect,
+    parts: Sequence[Part],
+    everything: Region,
+    anomaly: bool | None,
+    exact_readings_max: int,
+) -> Steps[tuple[list[SeriesStats], Coverage]]:
+    widths = (DAY,) if anomaly is None else ()
+    coverage = yield from _covered(dialect, parts, everything, widths, sketches=True)
+    coverage = _but_few(coverage, everything, exact_readings_max)
+    pieces = [coverage.lines]
+    ranks: defaultdict[int, Ranks] = defaultdict(Ranks)
+    for series_id, start in zip(*_days(coverage.lines), strict=True):
+        ranks[series_id].days.append(coverage.sketches[SeriesHour(series_id, start)])
+    for region in coverage.regions:
+        walk = walk_of(region, anomaly)
+        while (block := (yield from walk.next_block(dialect, parts))) is not None:
+            pieces.append(summarised(block, ALL_TIME_US))
+            bounds = runs(block.series_id).tolist()
+            for low, high in pairwise(bounds):
+                ranks[int(block.series_id[low])].add(block.value[low:high])
+    return [*_stats_of(merged(joined_partials(pieces), ALL_TIME_US), ranks)], coverage
 
 
 def widths_for(interval_us: int) -> tuple[int, ...]:
@@ -137,7 +179,7 @@ def _covered(
     sketches: bool = False,
 ) -> Steps[Coverage]:
     if not widths:
-        return Coverage(nothing(), [everything], {})
+        return unaided(everything)
     return (yield from covered(dialect, parts, everything, widths=widths, sketches=sketches))
 
 
@@ -158,11 +200,12 @@ def _buckets_of(lines: Partials) -> Iterator[Bucket]:
 
 
 def _but_few(coverage: Coverage, everything: Region, few_max: int) -> Coverage:
-    """Read the series that have few readings in the days that rollups tell."""
+    """Read the series that have few readings in the days that rollups tell, and all of them."""
     if not len(coverage.lines):
         return coverage
     whole = merged(coverage.lines, ALL_TIME_US)
     many = set(whole.series_id[whole.count > few_max].tolist())
+    many |= {one for one in coverage.floors if coverage.floor_us(one) > everything.start_us}
     few = [series_id for series_id in everything.series_ids if series_id not in many]
     regions = [
         Region([one for one in region.series_ids if one in many], region.start_us, region.end_us)
@@ -172,6 +215,8 @@ def _but_few(coverage: Coverage, everything: Region, few_max: int) -> Coverage:
         coverage.lines.take(np.isin(coverage.lines.series_id, list(many))),
         [region for region in [*regions, everything._replace(series_ids=few)] if region.series_ids],
         coverage.sketches,
+        coverage.floors,
+        is_certain=coverage.is_certain and not few,
     )
 
 

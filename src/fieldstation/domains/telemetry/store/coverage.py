@@ -3,17 +3,21 @@
 Rollups stand for whole spans (hours or days) before the watermark of which no hour is marked as
 stale and nothing lies in memory. Whoever asks took the parts from memory before; a reading that is
 in none of them is in a chunk whose commit marked its hour, or was counted by the rollup.
+
+Before the floor of a series rollups are taken as they are, and nothing is read: what late readings
+there are goes with the next deletion.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from fieldstation.domains.telemetry.store import rollups
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
+from fieldstation.domains.telemetry.store.floors import floors_of
 from fieldstation.domains.telemetry.store.partials import Partials, joined_partials, nothing
 from fieldstation.domains.telemetry.store.recent import Part, between
 from fieldstation.domains.telemetry.store.rollup_blocks import (
@@ -27,6 +31,10 @@ from fieldstation.domains.telemetry.store.rollups import BlockRange, SeriesHour
 from fieldstation.domains.telemetry.store.sketches import Sketch, unpack_sketches
 from fieldstation.domains.telemetry.store.steps import Steps
 
+ATTEMPTS = 3
+
+Result = TypeVar("Result")
+
 
 class Region(NamedTuple):
     """Readings that have to be read; regions of one series never overlap."""
@@ -38,12 +46,27 @@ class Region(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What rollups tell of a period, by hours and by days that do not overlap, the rest of it, and
-    the sketches of the days by ``(series_id, day)``."""
+    """What rollups tell of a period, by hours and by days that do not overlap, the rest of it, the
+    sketches of the days by ``(series_id, day)`` and the floors of those series that have one.
+
+    ``is_certain``: no whole span before the watermark is to be read, so that no deletion can take
+    away meanwhile what rollups would have told.
+    """
 
     lines: Partials
     regions: list[Region]
     sketches: dict[SeriesHour, Sketch]
+    floors: dict[int, int]
+    is_certain: bool
+
+    def floor_us(self, series_id: int) -> int:
+        """Return the instant before which a series has only rollups."""
+        return self.floors.get(series_id, 0) * US_PER_HOUR
+
+
+def unaided(everything: Region) -> Coverage:
+    """Return what is known without rollups: everything is to be read."""
+    return Coverage(nothing(), [everything], {}, {}, is_certain=True)
 
 
 class Stretch(NamedTuple):
@@ -88,16 +111,16 @@ def covered(
     sketches: bool = False,
 ) -> Steps[Coverage]:
     """Read the rollups of a period that hold, by days where those are wanted and by hours at its
-    edges if those are, and say what is left.
+    edges if those are, and say what is left. Without a whole span in the period all of it is.
 
     Cost: one search for the watermark, then one statement: per series and stretch a search and a
-    row for each day (by hours) or each 32 days (by days).
+    row for each day (by hours) or each 32 days (by days), and two more searches a series.
     """
     series_ids, start_us, end_us = everything
     before = yield from rollups.watermark(dialect)
     told = stretches(start_us, end_us, before, widths)
     if not told:
-        return Coverage(nothing(), [everything], {})
+        return unaided(everything)
     first, behind = told[0].first, told[-1].behind
     stored = yield from rollups.stored_blocks(
         dialect,
@@ -106,12 +129,16 @@ def covered(
         marked=(first, behind - 1),
         sketches=sketches,
     )
+    if max(stored.floors.values(), default=0) > before:
+        # Rolled up and deleted since the watermark was read.
+        again = covered(dialect, parts, everything, widths=widths, sketches=sketches)
+        return (yield from again)
     unsure = stored.stale | _in_memory(parts, series_ids, first, behind)
     open_spans = {
         (series_id, *stretch.span(hour))
         for series_id, hour in unsure
         for stretch in told
-        if stretch.first <= hour < stretch.behind
+        if max(stretch.first, stored.floors.get(series_id, 0)) <= hour < stretch.behind
     }
     lines = joined_partials([_lines(stored.blocks, stretch, open_spans) for stretch in told])
     regions = [
@@ -121,9 +148,38 @@ def covered(
     ]
     return Coverage(
         lines,
-        [region for region in regions if region.start_us < region.end_us],
+        [*_kept(regions, stored.floors)],
         _sketches_by_day(stored.sketches),
+        stored.floors,
+        is_certain=not open_spans,
     )
+
+
+def settled(
+    dialect: Dialect, series_ids: Sequence[int], work: Callable[[], Steps[tuple[Result, Coverage]]]
+) -> Steps[Result]:
+    """Do some work again when readings that it may have looked for were deleted meanwhile; three
+    times at most, for floors rise once a day.
+
+    Cost: a search a series where the coverage was not certain.
+    """
+    for _ in range(ATTEMPTS):
+        result, coverage = yield from work()
+        if coverage.is_certain or coverage.floors == (yield from floors_of(dialect, series_ids)):
+            break
+    return result
+
+
+def _kept(regions: Iterable[Region], floors: Mapping[int, int]) -> Iterator[Region]:
+    """Leave out empty regions, and from others the series whose floor lies behind them.
+
+    Floors are the first hours of days and lie before the watermark, so none lies inside a region.
+    """
+    for region in regions:
+        first = region.start_us // US_PER_HOUR
+        ids = [one for one in region.series_ids if floors.get(one, 0) <= first]
+        if ids and region.start_us < region.end_us:
+            yield region._replace(series_ids=ids)
 
 
 def _in_memory(

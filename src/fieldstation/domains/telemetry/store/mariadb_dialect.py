@@ -39,7 +39,7 @@ class MariadbDialect:
         return f"STRAIGHT_JOIN {table} AS {alias} ON {condition}"
 
     def among(self, column: str, select: str) -> str:
-        """Leave it to ``mariadb_statements``, which writes the list of a DELETE out."""
+        """Leave it to ``mariadb_statements``, which writes the list out."""
         return f"{column} IN ({select})"
 
     def hour_of(self, us: str) -> str:

@@ -31,8 +31,8 @@ _EXCLUDED = re.compile(r"\bexcluded\.(\w+)")
 def numbered(query: Query) -> tuple[str, list[Argument]]:
     """Return the statement with the driver's ``%s`` and an argument for each of them.
 
-    A DELETE gets the values of a JSON list one by one: with a subquery the server would read the
-    whole table and look into the list at each row.
+    A DELETE or an UPDATE gets the values of a JSON list one by one: with a subquery the server
+    would read the whole table and look into the list at each row.
     """
     if not query.args:
         return query.sql, []
@@ -48,7 +48,7 @@ def numbered(query: Query) -> tuple[str, list[Argument]]:
         return ", ".join(_marks(row) for row in rows)
 
     text = query.sql.replace("%", "%%")
-    if text.startswith("DELETE"):
+    if text.startswith(("DELETE", "UPDATE")):
         text = _LIST.sub(lambda found: _listed(found, query.args), text)
     return _PLACEHOLDER.sub(place, text), arguments
 

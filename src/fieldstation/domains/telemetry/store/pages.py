@@ -30,6 +30,7 @@ from fieldstation.domains.telemetry.store.points import (
 from fieldstation.domains.telemetry.store.recent import Part, between
 from fieldstation.domains.telemetry.store.steps import Query, Row, Steps, as_json
 
+ATTEMPTS = 3
 WINDOW_US_MIN = 1_000_000
 WINDOW_GROWTH = 8
 WINDOW_US_MAX = 366 * 24 * US_PER_HOUR
@@ -88,15 +89,38 @@ def page(
         return Columns()
     reach = _reach(start_us, end_us, order, after)
     ids = [row.id for row in series]
-    if anomaly:
-        return (yield from _anomalies(dialect, parts, ids, reach, limit))
+    columns = Columns()
+    for _ in range(ATTEMPTS):
+        if anomaly:
+            points = yield from _anomalies(dialect, parts, ids, reach, limit)
+        else:
+            points = yield from _readings(dialect, parts, ids, reach, limit, anomaly=anomaly)
+        columns, is_whole = yield from _with_details(dialect, points)
+        # Else readings were deleted between the two statements.
+        if is_whole:
+            break
+    return columns
+
+
+def _readings(
+    dialect: Dialect,
+    parts: Sequence[Part],
+    ids: Sequence[int],
+    reach: Reach,
+    limit: int,
+    *,
+    anomaly: bool | None,
+) -> Steps[Points]:
+    """Read a page of readings, without the details of stored ones."""
     found: list[Points] = []
     count = 0
     edge = (
-        max(start_us, reach.behind.ts_us) if reach.forwards else min(end_us, reach.behind.ts_us + 1)
+        max(reach.start_us, reach.behind.ts_us)
+        if reach.forwards
+        else min(reach.end_us, reach.behind.ts_us + 1)
     )
     width = WINDOW_US_MIN
-    while count < limit and start_us <= edge <= end_us:
+    while count < limit and reach.start_us <= edge <= reach.end_us:
         low, high = reach.window(edge, width)
         if low >= high:
             break
@@ -107,12 +131,12 @@ def page(
         count += len(found[-1])
         edge = high if reach.forwards else low
         width = min(width * WINDOW_GROWTH, WINDOW_US_MAX)
-        if not len(points) and start_us < edge < end_us:
+        if not len(points) and reach.start_us < edge < reach.end_us:
             following = yield from _next_edge(dialect, parts, ids, reach, edge)
             if following is None:
                 break
             edge = following
-    return (yield from _with_details(dialect, joined(found)))
+    return joined(found)
 
 
 def _reach(start_us: int, end_us: int, order: Order, after: PageKey | None) -> Reach:
@@ -166,7 +190,7 @@ def _next_text(dialect: Dialect, order: Order) -> str:
 
 def _anomalies(
     dialect: Dialect, parts: Sequence[Part], ids: Sequence[int], reach: Reach, limit: int
-) -> Steps[Columns]:
+) -> Steps[Points]:
     """Read a page of anomalies: one search per series and the anomalies found."""
     pieces = [
         flagged(piece, anomaly=True)
@@ -177,8 +201,7 @@ def _anomalies(
         _anomalies_text(dialect, reach.order),
         (as_json(list(ids)), reach.start_us, reach.end_us, *reach.behind, limit),
     )
-    found = reach.pick(in_key_order(joined([*pieces, _points(rows)]))).take(slice(limit))
-    return (yield from _with_details(dialect, found))
+    return reach.pick(in_key_order(joined([*pieces, _points(rows)]))).take(slice(limit))
 
 
 def _points(rows: Sequence[Row]) -> Points:
@@ -202,20 +225,22 @@ def _anomalies_text(dialect: Dialect, order: Order) -> str:
     )
 
 
-def _with_details(dialect: Dialect, points: Points) -> Steps[Columns]:
-    """Add the details: from memory where they are there, else by one search each."""
+def _with_details(dialect: Dialect, points: Points) -> Steps[tuple[Columns, bool]]:
+    """Add the details: from memory where they are there, else by one search each. Tell whether all
+    were found."""
     columns = columns_of(points)
     missing: list[tuple[int, int, int]] = []
     for at, flags in enumerate(columns.flags):
         if not flags & FLAG_DETAIL or at in columns.details:
             continue
         missing.append((at, columns.series_id[at], columns.ts_us[at]))
+    found: Sequence[Row] = ()
     if missing:
         found = yield Query(_details_text(dialect), (as_json(missing),))
         columns.details |= {
             at: Detail(text, metadata, score) for at, text, metadata, score in found
         }
-    return columns
+    return columns, len(found) == len(missing)
 
 
 @lru_cache(maxsize=4)

@@ -1,7 +1,7 @@
 """Computing rollups anew from chunks, for the hours that are marked as stale."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -50,17 +50,21 @@ class Fresh:
     """Keyed by the day in place of an hour."""
 
 
-def recomputed(dialect: Dialect, marks: Sequence[SeriesHour], before: int) -> Steps[list[Row]]:
+def recomputed(
+    dialect: Dialect, marks: Sequence[SeriesHour], before: int, floors: Mapping[int, int]
+) -> Steps[list[Row]]:
     """Return the rows of ``rollups.ROLLUP_NAMES`` that bring the marked hours up to date.
 
     Days that lie as a whole before the watermark ``before`` are computed as a whole, with their
     day's line and sketch; of others only the stretch from the first to the last marked hour.
+    Nothing before a series' floor is computed: the readings of then are gone.
 
     Cost: reads those hours' chunks of the marked series, half a million readings at a time.
     """
     by_day: defaultdict[int, list[SeriesHour]] = defaultdict(list)
     for mark in marks:
-        by_day[mark.hour // DAY].append(mark)
+        if mark.hour >= floors.get(mark.series_id, 0):
+            by_day[mark.hour // DAY].append(mark)
     fresh = Fresh()
     for day, own in sorted(by_day.items()):
         ids = sorted({mark.series_id for mark in own})

@@ -6,13 +6,15 @@ writes the rollups computed since, while flushes are kept out. Marks and rollups
 statement, so they are of one snapshot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from fieldstation.core.errors import Busy
 from fieldstation.domains.telemetry.models import rollup, rollup_stale, tally
 from fieldstation.domains.telemetry.store.dialect import Dialect
+from fieldstation.domains.telemetry.store.floors import floors_of
 from fieldstation.domains.telemetry.store.rollup_blocks import DAY, BlockKey
 from fieldstation.domains.telemetry.store.steps import (
     KEEP_FIRST,
@@ -30,8 +32,8 @@ REPLACE = (
     " DO UPDATE SET data = excluded.data, sketches = excluded.sketches"
 )
 ROLLUP_NAMES = ("series_id", "hours", "number", "data", "sketches")
-MARK = -1
-"""Stands in place of a width in a row that is a mark."""
+MARK, FLOOR = -1, -2
+"""Stand in place of a width in a row that is a mark or the floor of a series."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,13 @@ class BlockRange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What one statement found: blocks, their sketches where they were asked for, and marks."""
+    """What one statement found: blocks, their sketches where they were asked for, the marks and the
+    floors (``floors``) of those series that have one."""
 
     blocks: list[tuple[BlockKey, bytes]]
     sketches: dict[BlockKey, bytes]
     stale: set[SeriesHour]
+    floors: dict[int, int]
 
 
 def watermark(dialect: Dialect) -> Steps[int]:
@@ -103,15 +107,25 @@ def marks_due(dialect: Dialect, before: int, *, limit: int) -> Steps[list[Series
 
 
 def replace(
-    dialect: Dialect, rows: Sequence[Row], done: Sequence[SeriesHour], before: int
+    dialect: Dialect,
+    rows: Sequence[Row],
+    done: Sequence[SeriesHour],
+    before: int,
+    floors: Mapping[int, int],
 ) -> Steps[None]:
     """Write blocks and take away the marks that were due, the first of those before an hour.
 
     Nobody may have marked anything since they were read. Of a day before the watermark, which was
     computed as a whole, all marks go. The last hour of a day that is not over at
     the watermark is marked, so that its rollup is made once it is, whatever else comes.
+
+    Raises ``Busy``, and nothing is changed, when the marks' series have other floors by now:
+    readings may have been missing.
     """
-    yield insert_rows(rollup, ROLLUP_NAMES, rows, on_conflict=REPLACE)
+    if floors != (yield from floors_of(dialect, sorted({mark.series_id for mark in done}))):
+        raise Busy("Another node deleted readings meanwhile; try again.")
+    if rows:
+        yield insert_rows(rollup, ROLLUP_NAMES, rows, on_conflict=REPLACE)
     whole = (mark for mark in day_ends(done) if mark.hour < before)
     yield Query(
         dialect.finish(
@@ -141,9 +155,9 @@ def stored_blocks(
     marked: tuple[int, int],
     sketches: bool = False,
 ) -> Steps[Stored]:
-    """Read blocks, and the marks in the hours from the first to the last of ``marked``.
+    """Read blocks, the floors, and the marks in the hours from the first to the last of ``marked``.
 
-    Cost: one search per series and range, and one for its marks.
+    Cost: one search per series and range, one for its marks and one for its floor.
     """
     rows = yield Query(
         _blocks_text(dialect, sketches),
@@ -152,15 +166,19 @@ def stored_blocks(
     blocks: list[tuple[BlockKey, bytes]] = []
     packed: dict[BlockKey, bytes] = {}
     stale: set[SeriesHour] = set()
+    floors: dict[int, int] = {}
     for series_id, hours, number, data, own in rows:
         if hours == MARK:
             stale.add(SeriesHour(series_id, number))
+            continue
+        if hours == FLOOR:
+            floors[series_id] = number
             continue
         key = BlockKey(series_id, hours, number)
         blocks.append((key, data))
         if own:
             packed[key] = own
-    return Stored(blocks, packed, stale)
+    return Stored(blocks, packed, stale, floors)
 
 
 def blocks_of(dialect: Dialect, keys: Sequence[BlockKey]) -> Steps[list[Row]]:
@@ -187,9 +205,12 @@ def _blocks_text(dialect: Dialect, sketches: bool) -> str:
         "r.series_id = k.series_id AND r.hours = w.hours AND r.number BETWEEN w.first AND w.last"
     )
     stale = "s.series_id = k.series_id AND s.hour BETWEEN $3 AND $4"
+    floor = "f.id = k.series_id AND f.raw_from_hour > 0"
     return dialect.finish(
         f"SELECT r.series_id, r.hours, r.number, r.data, {'r.sketches' if sketches else 'NULL'}"
         f" FROM {ids} CROSS JOIN {ranges} {dialect.seek('rollup', 'r', inside)}"
         f" UNION ALL SELECT s.series_id, {MARK}, s.hour, NULL, NULL"
         f" FROM {ids} {dialect.seek('rollup_stale', 's', stale)}"
+        f" UNION ALL SELECT f.id, {FLOOR}, f.raw_from_hour, NULL, NULL"
+        f" FROM {ids} {dialect.seek('series', 'f', floor)}"
     )

@@ -12,7 +12,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from fieldstation.core.errors import Busy
 from fieldstation.domains.telemetry.models import sealed as sealed_table
 from fieldstation.domains.telemetry.store import sealed
 from fieldstation.domains.telemetry.store.compression import READINGS_MAX, compress, cut
@@ -25,11 +24,11 @@ from fieldstation.domains.telemetry.store.points import (
     joined,
     runs,
 )
+from fieldstation.domains.telemetry.store.removal import SealedKey, remove
 from fieldstation.domains.telemetry.store.steps import Query, Row, Steps, as_json, insert_rows
 
 SMALL_READINGS = READINGS_MAX // 2
 """A sealed chunk of fewer grows with what comes next to it."""
-SealedKey = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,41 +221,7 @@ def write_slice(
 
     Raises ``Busy``, and nothing is changed, when some of that is not there any more.
     """
-    chunk_keys = [tuple(row[:3]) for row in listed]
+    chunk_keys = [(row[0], row[1], row[2]) for row in listed]
     sealed_keys = [key for merge in merges for key in merge.replaced]
-    chunks_gone = yield Query(_delete_chunks_text(dialect), (as_json(chunk_keys),))
-    sealed_gone = yield Query(_delete_sealed_text(dialect), (as_json(sealed_keys),))
-    if (len(chunks_gone), len(sealed_gone)) != (len(chunk_keys), len(sealed_keys)):
-        raise Busy("Another node sealed the same readings; try again.")
-    hours = sorted({(series_id, hour) for hour, series_id, _ in chunk_keys})
-    yield Query(_delete_hours_text(dialect), (as_json(hours),))
+    yield from remove(dialect, chunk_keys, sealed_keys)
     yield insert_rows(sealed_table, sealed.SEALED_NAMES, rows)
-
-
-@lru_cache(maxsize=4)
-def _delete_chunks_text(dialect: Dialect) -> str:
-    keys = dialect.rows("$1", "k", hour="bigint", series_id="bigint", start_us="bigint")
-    return dialect.finish(
-        "DELETE FROM chunk WHERE (hour, series_id, start_us) IN"
-        f" (SELECT k.hour, k.series_id, k.start_us FROM {keys}) RETURNING count"
-    )
-
-
-@lru_cache(maxsize=4)
-def _delete_sealed_text(dialect: Dialect) -> str:
-    keys = dialect.rows("$1", "k", series_id="bigint", start_us="bigint")
-    return dialect.finish(
-        "DELETE FROM sealed WHERE (series_id, start_us) IN"
-        f" (SELECT k.series_id, k.start_us FROM {keys}) RETURNING count"
-    )
-
-
-@lru_cache(maxsize=4)
-def _delete_hours_text(dialect: Dialect) -> str:
-    """Forget the hours of which no chunk is left; late readings may have brought others."""
-    keys = dialect.rows("$1", "k", series_id="bigint", hour="bigint")
-    return dialect.finish(
-        "DELETE FROM series_hour WHERE (series_id, hour) IN"
-        f" (SELECT k.series_id, k.hour FROM {keys}) AND NOT EXISTS (SELECT 1 FROM chunk AS c"
-        " WHERE c.hour = series_hour.hour AND c.series_id = series_hour.series_id)"
-    )

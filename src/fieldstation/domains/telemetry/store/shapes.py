@@ -3,18 +3,25 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from tsdownsample import MinMaxLTTBDownsampler
 
 from fieldstation.domains.telemetry.ports import SeriesRow
-from fieldstation.domains.telemetry.store.coverage import Coverage, Region, covered
+from fieldstation.domains.telemetry.store.coverage import (
+    Coverage,
+    Region,
+    covered,
+    settled,
+    unaided,
+)
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
 from fieldstation.domains.telemetry.store.gathering import bounded
 from fieldstation.domains.telemetry.store.partials import (
     Partials,
     joined_partials,
-    nothing,
     summarised,
 )
 from fieldstation.domains.telemetry.store.points import Points, in_key_order, joined
@@ -46,24 +53,42 @@ def shapes(
     Cost, series by series: with rollups of at least ``points_max`` hours, or of a quarter as many
     that hold more than two million readings, the first, last, smallest and largest reading of each
     hour are looked at: a row a day, and the chunks of hours without rollups. Else, and always with
-    ``anomaly``, every chunk of the period is read, and a million readings held.
+    ``anomaly``, every chunk of the period is read, and a million readings held; before the series'
+    floor it is the hours all the same.
     """
     start_us, end_us = bounded(start_us, end_us)
     found: list[Shape] = []
     for row in series:
         everything = Region([row.id], start_us, end_us)
-        coverage = Coverage(nothing(), [everything], {})
-        if anomaly is None:
-            coverage = yield from covered(dialect, parts, everything, widths=(HOUR,))
-        if has_many_hours(coverage.lines, points_max):
-            candidates = yield from _extremes_of_hours(dialect, parts, coverage)
-        else:
-            span_us = (end_us - start_us) // (points_max * SPANS_PER_POINT) + 1
-            candidates = yield from _readings(dialect, parts, everything, span_us, anomaly)
+        work = partial(_candidates, dialect, parts, everything, points_max, anomaly)
+        candidates = yield from settled(dialect, [row.id], work)
         if len(candidates):
             few = candidates.take(chosen(candidates, points_max))
             found.append(Shape(row.id, few.ts_us.tolist(), few.value.tolist()))
     return found
+
+
+def _candidates(
+    dialect: Dialect,
+    parts: Sequence[Part],
+    everything: Region,
+    points_max: int,
+    anomaly: bool | None,
+) -> Steps[tuple[Points, Coverage]]:
+    """Return what of one series is to be chosen from, in order."""
+    coverage = unaided(everything)
+    if anomaly is None:
+        coverage = yield from covered(dialect, parts, everything, widths=(HOUR,))
+    if has_many_hours(coverage.lines, points_max):
+        return (yield from _extremes_of_hours(dialect, parts, coverage)), coverage
+    ((series_id,), start_us, end_us) = everything
+    floor_us = coverage.floor_us(series_id)
+    told = extremes(coverage.lines.take(coverage.lines.start_us < floor_us))
+    kept = everything._replace(start_us=max(start_us, floor_us))
+    span_us = (end_us - start_us) // (points_max * SPANS_PER_POINT) + 1
+    readings = yield from _readings(dialect, parts, kept, span_us, anomaly)
+    is_certain = coverage.is_certain and not len(coverage.lines)
+    return joined([told, readings]), replace(coverage, is_certain=is_certain)
 
 
 def has_many_hours(lines: Partials, points_max: int) -> bool:

@@ -17,6 +17,7 @@ from fieldstation.domains.telemetry.ports import (
     StoreTotals,
     Variant,
 )
+from fieldstation.domains.telemetry.sizing import SeriesSizes
 from fieldstation.domains.telemetry.store import (
     aggregates,
     exchanges,
@@ -26,6 +27,7 @@ from fieldstation.domains.telemetry.store import (
     refusals,
     series,
     shapes,
+    sizes,
     totals,
 )
 from fieldstation.domains.telemetry.store.recording import Batch
@@ -233,6 +235,22 @@ class SteppedStore(KeptStore):
 
     async def trim_refusals(self, *, keep_per_device: int) -> int:
         return await self._write(refusals.trim(self._dialect, keep_per_device=keep_per_device))
+
+    async def sizes(
+        self,
+        series_ids: Sequence[int],
+        *,
+        raw_before_us: int | None,
+        rollups_before_us: int | None,
+    ) -> SeriesSizes:
+        steps = sizes.sizes(
+            self._dialect,
+            series_ids,
+            raw_before_us=raw_before_us,
+            rollups_before_us=rollups_before_us,
+            now_us=self._clock.now_us(),
+        )
+        return await self._read(steps)
 
     async def totals(self) -> StoreTotals:
         beside = await self._bytes_beside()

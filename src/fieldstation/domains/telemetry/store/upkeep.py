@@ -11,15 +11,18 @@ from fieldstation.domains.telemetry.ports import Appended
 from fieldstation.domains.telemetry.store import (
     chunks,
     deletion,
+    expiry,
     flushing,
     rolling_up,
     rollups,
     sealing,
 )
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR, Dialect
+from fieldstation.domains.telemetry.store.floors import floors_of
 from fieldstation.domains.telemetry.store.points import Points, in_key_order
 from fieldstation.domains.telemetry.store.recent import Part, Recent
 from fieldstation.domains.telemetry.store.recording import Batch
+from fieldstation.domains.telemetry.store.rollup_blocks import DAY
 from fieldstation.domains.telemetry.store.steps import Steps
 
 Result = TypeVar("Result")
@@ -37,6 +40,7 @@ class KeptStore(ABC):
         self.flush_limits = flushing.FlushLimits()
         self.seal_limits = sealing.SealLimits()
         self.rollup_limits = rollups.RollupLimits()
+        self.expiry_limits = expiry.ExpiryLimits()
         self._recent = Recent()
         self._recent_since_us = clock.now_us()
         self._flushing = asyncio.Lock()
@@ -176,11 +180,69 @@ class KeptStore(ABC):
             limit = self.rollup_limits.marks_per_slice
             marks = await self._read(rollups.marks_due(self._dialect, watermark, limit=limit))
             if marks:
+                ids = sorted({mark.series_id for mark in marks})
+                floors = await self._read(floors_of(self._dialect, ids))
                 rows = await self._read_readings(
-                    lambda _: rolling_up.recomputed(self._dialect, marks, watermark)
+                    lambda _: rolling_up.recomputed(self._dialect, marks, watermark, floors)
                 )
-                await self._write(rollups.replace(self._dialect, rows, marks, watermark))
+                await self._write(rollups.replace(self._dialect, rows, marks, watermark, floors))
             return len(marks) == limit
+
+    async def expire_slice(
+        self,
+        series_ids: Sequence[int],
+        *,
+        raw_before_us: int | None,
+        rollups_before_us: int | None,
+    ) -> bool:
+        """Delete up to 64 sealed chunks, 128 others, or the rollups of 256 days, of up to 64
+        series.
+
+        A series whose readings wait for a flush or for the rollups is passed over. Cost beside
+        that: six searches a series, half of them where nothing is to be deleted.
+        """
+        if raw_before_us is not None:
+            before_hour = raw_before_us // (DAY * US_PER_HOUR) * DAY
+            if await self._expire_readings(series_ids, before_hour):
+                return True
+        if rollups_before_us is None:
+            return False
+        return await self._expire_rollups(series_ids, rollups_before_us // (DAY * US_PER_HOUR))
+
+    async def _expire_readings(self, series_ids: Sequence[int], before_hour: int) -> bool:
+        # Without the lock first: there is rarely anything to do.
+        found = await self._ready_to_expire(series_ids, before_hour)
+        if not found:
+            return False
+        async with self._flushing_alone():
+            if not await self._is_flushed():
+                return False
+            own = await self._ready_to_expire(
+                found[: self.expiry_limits.series_per_slice], before_hour
+            )
+            if own:
+                reading = expiry.read_slice(self._dialect, self.expiry_limits, own, before_hour)
+                removal = await asyncio.to_thread(
+                    expiry.plan, self.expiry_limits, *await self._read(reading), before_hour
+                )
+                await self._write(expiry.write_slice(self._dialect, removal, before_hour))
+        return True
+
+    async def _ready_to_expire(self, series_ids: Sequence[int], before_hour: int) -> list[int]:
+        return await self._read_readings(
+            lambda parts: expiry.ready(self._dialect, parts, series_ids, before_hour)
+        )
+
+    async def _expire_rollups(self, series_ids: Sequence[int], before_day: int) -> bool:
+        finding = expiry.days_of_rollups(self._dialect, self.expiry_limits, series_ids, before_day)
+        days = await self._read(finding)
+        if not days:
+            return False
+        async with self._flushing_alone():
+            blocks = await self._read(expiry.read_day_blocks(self._dialect, days))
+            kept, emptied = await asyncio.to_thread(expiry.without_days, blocks, days)
+            await self._write(expiry.write_days(self._dialect, days, kept, emptied))
+        return True
 
     async def delete_device(self, organization_id: str, device_id: str) -> None:
         """Delete in slices of a hundred hours of a series.

@@ -57,6 +57,7 @@ class DeviceFilter:
     tag: str | None = None
     text: str | None = None
     last_seen_before: datetime | None = None
+    group_id: str | None = None
 
 
 class Location(BaseModel):

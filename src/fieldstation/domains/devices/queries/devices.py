@@ -24,7 +24,8 @@ from fieldstation.core.clock import instant_to_us
 from fieldstation.db.keyset import SortField, by_instant, by_text, sorted_behind
 from fieldstation.db.statements import rows_changed
 from fieldstation.domains.devices.models import Device, DeviceTag
-from fieldstation.domains.devices.schemas import (
+from fieldstation.domains.devices.queries.groups import is_in_group
+from fieldstation.domains.devices.schemas.devices import (
     MISSED_HEARTBEATS_MAX,
     DeviceFilter,
     DeviceStatus,
@@ -122,7 +123,7 @@ async def list_devices(
 ) -> Sequence[Device]:
     """Return devices in an order, strictly behind a sort key."""
     statement = sorted_behind(
-        narrow(select(Device).where(visible(scope)), wanted),
+        await narrow(session, scope, select(Device), wanted),
         order.fields,
         after,
         sortable=order.sortable,
@@ -133,7 +134,8 @@ async def list_devices(
 
 
 async def count_devices(session: AsyncSession, scope: TenantScope, *, wanted: DeviceFilter) -> int:
-    statement = narrow(select(func.count()).select_from(Device).where(visible(scope)), wanted)
+    counted = select(func.count()).select_from(Device)
+    statement = await narrow(session, scope, counted, wanted)
     return await session.scalar(statement) or 0
 
 
@@ -142,7 +144,14 @@ async def count_all(session: AsyncSession, organization_id: str) -> int:
     return await session.scalar(counted) or 0
 
 
-def narrow(statement: Select[Any], wanted: DeviceFilter) -> Select[Any]:
+async def narrow(
+    session: AsyncSession, scope: TenantScope, statement: Select[Any], wanted: DeviceFilter
+) -> Select[Any]:
+    statement = statement.where(visible(scope))
+    if wanted.group_id is not None:
+        statement = statement.where(
+            await is_in_group(session, scope.organization_id, wanted.group_id)
+        )
     if wanted.device_type is not None:
         statement = statement.where(Device.device_type == wanted.device_type)
     if wanted.tag is not None:

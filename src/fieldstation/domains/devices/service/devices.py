@@ -12,11 +12,11 @@ from fieldstation.db import outbox
 from fieldstation.db.database import Session, announce
 from fieldstation.domains.audit.schemas import STATION, Actor, Change
 from fieldstation.domains.audit.service import record
-from fieldstation.domains.devices import queries
 from fieldstation.domains.devices.events import DeviceDeleted, DeviceRegistered
 from fieldstation.domains.devices.models import Device, DeviceTag
-from fieldstation.domains.devices.queries import offline_after
-from fieldstation.domains.devices.schemas import (
+from fieldstation.domains.devices.queries import devices as queries
+from fieldstation.domains.devices.queries.devices import offline_after
+from fieldstation.domains.devices.schemas.devices import (
     PROPERTIES_BYTES_MAX,
     DeviceCreate,
     DeviceFilter,

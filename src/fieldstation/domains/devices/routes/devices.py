@@ -4,14 +4,15 @@ from typing import Annotated
 
 from fastapi import Body, Query, Request
 
-from fieldstation.domains.devices import heartbeats, service
+from fieldstation.db.base import ID_LENGTH
+from fieldstation.domains.devices import heartbeats
 from fieldstation.domains.devices.access import (
     DeviceReader,
     DeviceViewer,
     DeviceWriter,
     TheDevice,
 )
-from fieldstation.domains.devices.schemas import (
+from fieldstation.domains.devices.schemas.devices import (
     DeviceCreate,
     DeviceFilter,
     DeviceRead,
@@ -25,6 +26,8 @@ from fieldstation.domains.devices.schemas import (
     KeyIssued,
     KeyRead,
 )
+from fieldstation.domains.devices.schemas.groups import GROUP_ID
+from fieldstation.domains.devices.service import devices as service
 from fieldstation.domains.identity import errors
 from fieldstation.domains.identity.access import TheQuota
 from fieldstation.domains.identity.service.keys import KEYS_PER_SUBJECT_MAX
@@ -37,6 +40,7 @@ from fieldstation.web.routing import API, station_router
 from fieldstation.web.sorting import sort_query
 
 router = station_router(f"{API}/devices", tag="Devices")
+Sort = Annotated[str | None, sort_query("created_at", "updated_at", "name", "device_type")]
 HeartbeatForm = Annotated[HeartbeatBody, Body(default_factory=HeartbeatBody)]
 
 
@@ -66,12 +70,19 @@ async def list_devices(
         Instant | None,
         Query(description="Not heard from since then.", examples=["2026-05-01T00:00:00Z"]),
     ] = None,
-    sort: Annotated[
-        str | None, sort_query("created_at", "updated_at", "name", "device_type")
+    group_id: Annotated[
+        str | None,
+        Query(
+            max_length=ID_LENGTH,
+            pattern=NO_NUL,
+            description="In this group; none, if there is no such group.",
+            examples=[GROUP_ID],
+        ),
     ] = None,
+    sort: Sort = None,
 ) -> Listed[DeviceRead]:
     """List devices, newest first unless `sort` says otherwise."""
-    wanted = DeviceFilter(clock.now(), status, device_type, tag, q, last_seen_before)
+    wanted = DeviceFilter(clock.now(), status, device_type, tag, q, last_seen_before, group_id)
     items, next_cursor, total = await service.list_devices(
         db, caller.scope, wanted=wanted, page=page, sort=sort
     )

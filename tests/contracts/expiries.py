@@ -1,0 +1,40 @@
+"""Retention in the contract suites: what is wanted gone, and what a database says of it."""
+
+from collections.abc import Sequence
+
+from fieldstation.domains.telemetry.ports import SeriesRow
+from fieldstation.domains.telemetry.store.expiry import ExpiryLimits
+from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
+from tests.contracts.readings import HOUR_US
+from tests.contracts.store_insides import rows_in
+
+SLICES_MAX = 10_000
+SMALL_EXPIRIES = ExpiryLimits(
+    series_per_slice=2,
+    chunks_per_slice=3,
+    sealed_per_slice=2,
+    details_per_slice=2,
+    rollups_per_slice=3,
+)
+
+
+async def expire(
+    store: ReadingStoreUnderTest,
+    series: Sequence[SeriesRow],
+    raw_before_us: int | None,
+    rollups_before_us: int | None = None,
+) -> int:
+    """Delete slice by slice; return how many slices that were."""
+    ids = [row.id for row in series]
+    for slices in range(SLICES_MAX):
+        if not await store.expire_slice(
+            ids, raw_before_us=raw_before_us, rollups_before_us=rollups_before_us
+        ):
+            return slices
+    raise AssertionError("the deletion never ends")
+
+
+async def floors_in(database: ReadingDatabase) -> dict[int, int]:
+    """Return the instant from which on the readings of each series are kept."""
+    rows = await rows_in(database, "SELECT id, raw_from_hour FROM series")
+    return {series_id: hour * HOUR_US for series_id, hour in rows}
