@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+
+class Bucket(msgspec.Struct, frozen=True, gc=False):
     """Aggregates over the non-text readings of one series in ``[start_us, start_us + interval)``.
 
     ``deviations`` is the sum of squared deviations from the mean; it is infinite when a value
-    exceeds 1e140, and ``total`` when one exceeds 1e300.
+    exceeds 1e140, and ``total`` when one exceeds 1e300. There may be 100,000 of them, so it is a
+    struct: made in a tenth of the time.
     """
 
     series_id: int
