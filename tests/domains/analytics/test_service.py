@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from fieldstation.core.clock import us_to_rfc3339
@@ -22,6 +23,7 @@ from fieldstation.domains.devices.service import devices
 from fieldstation.domains.identity.schemas import TenantScope
 from fieldstation.domains.identity.service import organizations
 from fieldstation.domains.telemetry.ports import SeriesKey, Variant
+from fieldstation.domains.telemetry.rendering import encode
 from fieldstation.domains.telemetry.service import ReadingFilter
 from tests.contracts.reading_databases import ReadingStoreUnderTest
 from tests.contracts.readings import DAY_US, HOUR_US, MINUTE_US, Given, append
@@ -93,7 +95,8 @@ class Field:
     ) -> dict[str, Any]:
         asked = TrendRequest(ReadingFilter(**wanted), period, aggregate, group_by)
         scope = TenantScope(self.organization_id)
-        return await find_trends(self.store, self.database, scope, asked)
+        found = await find_trends(self.store, self.database, scope, asked)
+        return msgspec.json.decode(encode(found))
 
     def labels(self, key: SeriesKey, group_by: GroupBy) -> list[tuple[str | None, ...]]:
         if group_by is GroupBy.DEVICE:

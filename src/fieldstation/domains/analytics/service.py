@@ -9,16 +9,13 @@ from typing import Any, NamedTuple
 from fieldstation.core.clock import us_to_rfc3339
 from fieldstation.db.database import Database
 from fieldstation.domains.analytics.schemas import GroupBy, TrendAggregate
-from fieldstation.domains.analytics.trends import US_PER_DAY, Period, trend
+from fieldstation.domains.analytics.trends import ALL_TIME_US, Period, trends
 from fieldstation.domains.devices.service import devices
 from fieldstation.domains.identity.schemas import TenantScope
 from fieldstation.domains.telemetry.bucketing import check_bucket_count
 from fieldstation.domains.telemetry.ports import ReadingStore, SeriesRow
 from fieldstation.domains.telemetry.service import ReadingFilter, find_series
 from fieldstation.domains.telemetry.summaries import Bucket
-
-ALL_TIME_US = 1_000_000 * US_PER_DAY
-"""An interval that holds every reading: one bucket a series, made of whole days where it can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,30 +108,25 @@ def trends_of(
     before: Sequence[Bucket],
     asked: TrendRequest,
 ) -> list[dict[str, Any]]:
-    of_series, of_series_before = by_series(buckets), by_series(before)
-    items = []
-    for group, series in sorted(groups.items(), key=lambda item: item[0]):
-        found = trend(
-            (bucket for row in series for bucket in of_series.get(row.id, ())),
-            (bucket for row in series for bucket in of_series_before.get(row.id, ())),
-            period=asked.period,
-            aggregate=asked.aggregate,
-        )
-        if found is not None:
-            units = {variant.unit for row in series for variant in row.variants}
-            items.append(
-                {
-                    **group._asdict(),
-                    "series": len(series),
-                    "units": sorted(unit for unit in units if unit),
-                    **found,
-                }
-            )
-    return items
+    ordered = sorted(groups.items(), key=lambda item: item[0])
+    groups_of: defaultdict[int, list[int]] = defaultdict(list)
+    for number, (_, series) in enumerate(ordered):
+        for row in series:
+            groups_of[row.id].append(number)
+    found = trends(
+        buckets,
+        before,
+        groups_of,
+        groups=len(ordered),
+        period=asked.period,
+        aggregate=asked.aggregate,
+    )
+    return [
+        {**group._asdict(), "series": len(series), "units": units_of(series), **content}
+        for (group, series), content in zip(ordered, found, strict=True)
+        if content is not None
+    ]
 
 
-def by_series(buckets: Sequence[Bucket]) -> Mapping[int, Sequence[Bucket]]:
-    found: defaultdict[int, list[Bucket]] = defaultdict(list)
-    for bucket in buckets:
-        found[bucket.series_id].append(bucket)
-    return found
+def units_of(series: Sequence[SeriesRow]) -> list[str]:
+    return sorted({variant.unit for row in series for variant in row.variants if variant.unit})
