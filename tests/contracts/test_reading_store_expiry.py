@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fieldstation.domains.telemetry.ports import FLAG_ANOMALY, LastValue, Outcome, SeriesRow
+from fieldstation.domains.telemetry.ports import FLAG_ANOMALY, LastValue, SeriesRow
 from fieldstation.domains.telemetry.store.expiry import ExpiryLimits
 from fieldstation.domains.telemetry.store.rollups import RollupLimits
 from tests.contracts.expiries import SMALL_EXPIRIES, expire, floors_in
@@ -388,10 +388,10 @@ async def test_a_device_whose_readings_are_gone_is_deleted(database: ReadingData
 @pytest.mark.parametrize("seals", [False, True], ids=["in chunks", "sealed"])
 async def test_a_slice_takes_so_much_and_no_more(database: ReadingDatabase, seals: bool) -> None:
     database.seal_limits = AT_ONCE
-    store = await database.open()
-    store.expiry_limits = ExpiryLimits(
+    database.expiry_limits = ExpiryLimits(
         series_per_slice=2, chunks_per_slice=5, sealed_per_slice=1, rollups_per_slice=3
     )
+    store = await database.open()
     series = await make_series(store, 3)
     await keep(store, half_hourly(series), seals=seals)
     ids = [row.id for row in series]
@@ -414,8 +414,8 @@ async def test_a_slice_takes_so_much_and_no_more(database: ReadingDatabase, seal
 
 async def test_details_bound_a_slice_too(database: ReadingDatabase) -> None:
     database.seal_limits = AT_ONCE
+    database.expiry_limits = SMALL_EXPIRIES
     store = await database.open()
-    store.expiry_limits = SMALL_EXPIRIES
     (series,) = await make_series(store, 1)
     given = [
         Given(series.id, MIDNIGHT_US + at * 20 * MINUTE_US, at / 7, metadata=b"{}")
