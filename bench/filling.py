@@ -1,24 +1,24 @@
 """Filling a stopped station's file with months of readings, past its doors and through its store.
 
-Columns become chunks as a flush makes them, and then go through the store's own sealing and
-rollups, block by block, as its jobs would have done in the course of time. Nothing is put into the
-intake log.
+Each core fills its share of the series, the first in the station's file, the others in copies of
+it (``bench.share``); what they sealed and rolled up is then put into the station's file as it is.
 """
 
 import asyncio
+import os
+import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from bench.data import SENSORS, Reading
 from bench.encoding import Identity, body_json, post_readings
 from bench.http_load import HttpLoadResult, HttpLoadSpec
 from bench.plan import Plan
-from bench.processes import load_core, run_task
+from bench.processes import Task, load_core, run_task
+from bench.share import ShareResult, ShareSpec
 from bench.spool import write_spool
 from bench.station import (
     TELEMETRY_FILE,
@@ -29,18 +29,12 @@ from bench.station import (
     running_station,
     settle,
 )
-from bench.synthetic import US_PER_HOUR, SyntheticSeries, Timing, spans
-from fieldstation.domains.telemetry.store import flushing
-from fieldstation.domains.telemetry.store.points import Points
+from bench.synthetic import US_PER_DAY, Timing, spans
 from fieldstation.domains.telemetry.store.sqlite import CHECKPOINT_PAGES
-from fieldstation.domains.telemetry.store.sqlite_connections import (
-    connect_writer,
-    drive,
-    transaction,
-)
+from fieldstation.domains.telemetry.store.sqlite_connections import connect_writer, transaction
 
-BLOCK_READINGS = 1_000_000
 NEWEST_VALUE = 20.5
+US_PER_MONTH = 30 * US_PER_DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,56 +92,66 @@ def find_series_ids(file: Path, identities: Sequence[Identity]) -> tuple[int, ..
 
 
 def fill(
-    fleet: Fleet,
-    timing: Timing,
-    *,
-    span_us: int,
-    numbers: Sequence[int] | None = None,
-    block_readings: int = BLOCK_READINGS,
+    fleet: Fleet, timing: Timing, *, span_us: int, numbers: Sequence[int] | None = None
 ) -> int:
-    """Store the ``span_us`` (whole hours) before the fleet's newest readings; return how many.
+    """Store the ``span_us`` before the fleet's newest readings; return how many readings these are.
 
-    Of all series, or of those with these ``numbers`` only. Cost: about a microsecond a reading.
-    Raises ``ProcessFailedError`` when the file does not hold exactly what was put in.
+    Of all series, or of those with these ``numbers`` only. A line each half minute says how far it
+    is. Cost: about a microsecond a reading, shared by the cores. Raises ``ProcessFailedError``
+    when the file does not hold exactly what was put in.
     """
-    chosen = range(len(fleet.series_ids)) if numbers is None else numbers
     before = count_stored(fleet.data_dir)
-    start_us = fleet.end_us - span_us
-    streams = [SyntheticSeries(number, timing, start_us=start_us) for number in chosen]
-    ids = [fleet.series_ids[number] for number in chosen]
-    filled = 0
-    for low, high in spans(start_us, fleet.end_us, block_span_us(timing, len(ids), block_readings)):
-        points = block_points(streams, ids, timing.count(high - low))
-        write_block(fleet.file, points, ids)
-        filled += len(points)
-        asyncio.run(settle(fleet.file))
+    period_us = fleet.end_us - span_us, fleet.end_us
+    cores = sorted(os.sched_getaffinity(0))
+    shares = share_out(fleet, numbers or range(len(fleet.series_ids)), len(cores))
+    files = [fleet.file, *(fleet.file.with_suffix(f".part{at}") for at in range(1, len(shares)))]
+    for file in files[1:]:
+        shutil.copy(fleet.file, file)
+    tasks = [
+        Task(
+            "bench.share",
+            ShareSpec(str(file), share, timing, *period_us, says=file == fleet.file),
+            result=ShareResult,
+            core=core,
+        )
+        for file, share, core in zip(files, shares, cores, strict=False)
+    ]
+    filled = sum(task.result().readings for task in tasks)
+    for file, share in zip(files[1:], shares[1:], strict=True):
+        put_in(fleet.file, file, list(share), period_us)
+        file.unlink()
+    asyncio.run(settle(fleet.file, give_back=True))
     demand_stored(fleet.data_dir, expected=before + filled)
     return filled
 
 
-def block_span_us(timing: Timing, series: int, block_readings: int) -> int:
-    """Return whole hours in which all series together have about so many readings."""
-    per_hour = series * timing.count(US_PER_HOUR)
-    return max(1, block_readings // per_hour) * US_PER_HOUR
+def share_out(fleet: Fleet, numbers: Sequence[int], most: int) -> list[dict[int, int]]:
+    """Return the numbers of series by their ids, cut into at most so many shares."""
+    size = -(-len(numbers) // most)
+    return [
+        {fleet.series_ids[number]: number for number in numbers[at : at + size]}
+        for at in range(0, len(numbers), size)
+    ]
 
 
-def block_points(streams: Sequence[SyntheticSeries], ids: Sequence[int], count: int) -> Points:
-    """Return the next ``count`` readings of every series, in key order."""
-    order = np.argsort(np.asarray(ids, np.int64))
-    parts = [streams[at].take(count) for at in order]
-    return Points(
-        np.repeat(np.asarray(ids, np.int64)[order], count),
-        np.concatenate([ts_us for ts_us, _ in parts]),
-        np.concatenate([value for _, value in parts]),
-        np.zeros(count * len(ids), np.int64),
-    )
-
-
-def write_block(file: Path, points: Points, ids: Sequence[int]) -> None:
-    """Write chunks as a flush does, the same number in a transaction."""
-    rows, _, _ = flushing.make_rows(points, set(ids))
-    size = flushing.FlushLimits().chunks_per_slice
+def put_in(file: Path, part: Path, series_ids: Sequence[int], period_us: tuple[int, int]) -> None:
+    """Put what a part holds of these series in the place of what the file holds of them."""
+    own = f"series_id IN ({', '.join(map(str, series_ids))})"
     with closing(connect_writer(file, checkpoint_pages=CHECKPOINT_PAGES)) as connection:
-        for at in range(0, len(rows), size):
+        connection.execute("ATTACH ? AS part", (str(part),))
+        for table, condition in pieces(*period_us):
+            within = f"{own} AND {condition}"
             with transaction(connection):
-                drive(connection, flushing.write_chunks(rows[at : at + size]))
+                connection.execute(f"DELETE FROM main.{table} WHERE {within}")  # noqa: S608 - our own names
+                connection.execute(
+                    f"INSERT INTO main.{table} SELECT * FROM part.{table} WHERE {within}"  # noqa: S608 - our own names
+                )
+
+
+def pieces(start_us: int, end_us: int) -> Iterator[tuple[str, str]]:
+    """Yield tables and what to take of them in one transaction: sealed chunks in the order of time,
+    month by month, so that pages are as full as a station's."""
+    for table in ("chunk", "series_hour", "rollup", "rollup_stale"):
+        yield table, "TRUE"
+    for low, high in spans(start_us, end_us + 1, US_PER_MONTH):
+        yield "sealed", f"start_us >= {low} AND start_us < {high}"

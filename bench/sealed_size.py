@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data import SEED
+from bench.station import give_pages_back
 from fieldstation.core.clock import ManualClock
 from fieldstation.db.engines import database_url
 from fieldstation.domains.telemetry.ports import Columns, SeriesKey, SeriesRow
@@ -87,9 +88,7 @@ async def measure(
     size = await seal(store)
     while await store.trim_log(before_us=clock.now_us() + 1):
         pass
-    before = -1
-    while before != (before := (await store.totals()).bytes_on_disk):
-        await store.seal_slice()
+    await give_pages_back(store)
     await store.close()
     stored = await asyncio.to_thread(path.stat)
     return size._replace(bytes_per_reading=stored.st_size / readings)

@@ -217,8 +217,8 @@ def demand_stored(data_dir: Path, *, expected: int) -> None:
         raise ProcessFailedError(f"{expected} readings were acknowledged, {stored} are stored")
 
 
-async def settle(file: Path) -> None:
-    """Seal and roll up until nothing is due."""
+async def settle(file: Path, *, give_back: bool = False) -> None:
+    """Seal and roll up until nothing is due; then give free pages back to the disk if wanted."""
     clock = SystemClock()
     store = SqliteReadingStore(file, node_id="bench", clock=clock)
     await store.open()
@@ -226,8 +226,17 @@ async def settle(file: Path) -> None:
         while await store.seal_slice():
             pass
         await roll_up(store, before_us=clock.now_us() - ROLL_UP_DELAY_US)
+        if give_back:
+            await give_pages_back(store)
     finally:
         await store.close()
+
+
+async def give_pages_back(store: SqliteReadingStore) -> None:
+    """Shorten the file to what the store keeps: some pages go each time nothing is to be sealed."""
+    size = -1
+    while size != (size := (await store.totals()).bytes_on_disk):
+        await store.seal_slice()
 
 
 async def roll_up(store: SqliteReadingStore, *, before_us: int) -> None:

@@ -1,7 +1,7 @@
 """Long series for the benchmarks of queries and of disk space, made by numpy: millions a second.
 
-The shapes of values are those of ``bench.data``: one-decimal noise around a level, and a random
-walk with three decimals. Nothing is late or repeated.
+The shapes of values are those of ``bench.data``: one-decimal noise around a level, which here
+follows the day, and a random walk with three decimals. Nothing is late or repeated.
 """
 
 from collections.abc import Iterator
@@ -49,15 +49,20 @@ class SyntheticSeries:
         if timing.jitter_us:
             steps = timing.jitter_us // JITTER_UNIT_US
             ts_us += (self._jitter.random(count) * steps).astype(np.int64) * JITTER_UNIT_US
-        noise = self._sensor.spread * (self._noise.random(count) - 0.5)
+        spread = self._sensor.spread
+        noise = spread * (self._noise.random(count) - 0.5)
         if not self._sensor.walks:
-            return ts_us, np.round(self._level + noise, 1)
+            day = np.sin(ts_us * (2 * np.pi / US_PER_DAY))
+            return ts_us, np.round(self._level + spread * day + noise, 1)
         walk = self._level + np.cumsum(noise / 10)
         self._level = float(walk[-1])
         return ts_us, np.round(walk, WALK_DECIMALS)
 
 
 def spans(start_us: int, end_us: int, step_us: int) -> Iterator[tuple[int, int]]:
-    """Cut a period into pieces of at most ``step_us``."""
-    for low in range(start_us, end_us, step_us):
-        yield low, min(low + step_us, end_us)
+    """Cut a period at the multiples of ``step_us`` since the epoch."""
+    low = start_us
+    while low < end_us:
+        high = min((low // step_us + 1) * step_us, end_us)
+        yield low, high
+        low = high

@@ -11,12 +11,13 @@ from bench.encoding import body_json
 from bench.p08_disk import Space, directory_bytes, file_space
 from bench.p11_growth import BYTES_FREE_MIN, disk_lack, span_us
 from bench.p18_memory import BATCH_READINGS, batch, growth_percent
+from bench.processes import ProcessFailedError
 from bench.raw_copy import batches
 from bench.spool import Spool, write_spool
 from bench.steady_load import Waves
 from bench.synthetic import US_PER_HOUR
 from bench.workload import Message, Workload
-from bench.year import origin, whole_year_bytes
+from bench.year import demand_whole, origin, whole_year_bytes
 from fieldstation.domains.telemetry.store.entries import decode_points
 
 BASE_S = 1_790_000_000
@@ -57,8 +58,8 @@ def test_a_size_is_reached_in_whole_hours() -> None:
 
 
 def test_too_little_disk_is_said_with_both_sizes() -> None:
-    assert disk_lack(BYTES_FREE_MIN + 6 * 10**9, 10**9) is None
-    assert disk_lack(5 * 10**9, 10**9) == "needs 8.1 GB of free disk, there are 5.0 GB"
+    assert disk_lack(BYTES_FREE_MIN + 4 * 10**9, 10**9) is None
+    assert disk_lack(5 * 10**9, 10**9) == "needs 6.1 GB of free disk, there are 5.0 GB"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,18 @@ def test_copy_gets_rows_or_the_entry_that_the_station_writes() -> None:
 
 
 def test_a_part_of_the_year_is_scaled_and_called_so() -> None:
-    assert whole_year_bytes(50, sensors=1, days=365) == 5_000
-    assert whole_year_bytes(50, sensors=50, days=73) == 500
+    assert whole_year_bytes(Space(1, 50), sensors=1, days=365) == 5_000
+    assert whole_year_bytes(Space(1, 50), sensors=50, days=73) == 500
+    assert whole_year_bytes(Space(1, 60, free=10), sensors=50, days=73) == 510
     assert origin(100, 365) == "measured"
     assert origin(1, 365) == "extrapolated from 1 of 100 sensors and 365 of 365 days"
+
+
+def test_a_trend_that_leaves_readings_out_is_no_answer() -> None:
+    days = [{"count": 86_400}, {"count": 86_400}]
+    demand_whole({"items": days}, days=2)
+
+    with pytest.raises(ProcessFailedError, match="172,800 readings in 2 days"):
+        demand_whole({"items": days}, days=3)
+    with pytest.raises(ProcessFailedError, match="172,799 readings in 2 days"):
+        demand_whole({"items": [days[0], {"count": 86_399}]}, days=2)

@@ -3,11 +3,12 @@
 import numpy as np
 
 from bench.data import SENSORS
-from bench.filling import block_points, block_span_us
-from bench.synthetic import US_PER_HOUR, SyntheticSeries, Timing, spans
+from bench.share import block_rows, block_span_us, progress_line
+from bench.synthetic import US_PER_DAY, US_PER_HOUR, SyntheticSeries, Timing, spans
+from fieldstation.domains.telemetry.store.chunks import unpack
 
 LEVEL, WALK = 0, 1
-START_US = 497_222 * US_PER_HOUR
+START_US = 20_717 * US_PER_DAY
 REGULAR = Timing(interval_us=1_000_000)
 JITTERED = Timing(interval_us=1_000_000, jitter_us=100_000)
 
@@ -45,23 +46,43 @@ def test_levels_have_one_decimal_and_walks_go_far_in_small_steps() -> None:
     _, walk = SyntheticSeries(WALK, REGULAR, start_us=START_US).take(10_000)
 
     assert np.array_equal(level, np.round(level, 1))
-    assert np.ptp(level) <= SENSORS[LEVEL].spread + 0.1
+    assert np.ptp(level[:600]) <= 1.1 * SENSORS[LEVEL].spread
     assert np.abs(np.diff(walk)).max() <= SENSORS[WALK].spread / 20 + 0.001
     assert np.ptp(walk) > SENSORS[WALK].spread
 
 
-def test_a_block_has_every_series_in_key_order() -> None:
-    streams = [SyntheticSeries(number, REGULAR, start_us=START_US) for number in (0, 1)]
+def test_levels_follow_the_day() -> None:
+    _, level = SyntheticSeries(LEVEL, REGULAR, start_us=START_US).take(86_400)
+    hours = level.reshape(24, 3_600).mean(axis=1)
 
-    points = block_points(streams, [12, 5], 10)
-
-    assert points.series_id.tolist() == [5] * 10 + [12] * 10
-    assert points.ts_us.tolist() == [START_US + at * 1_000_000 for at in range(10)] * 2
-    own = SyntheticSeries(1, REGULAR, start_us=START_US).take(10)[1]
-    assert points.value[:10].tolist() == own.tolist()
+    assert hours.argmax() in {5, 6}
+    assert hours.argmin() in {17, 18}
+    assert hours.max() - hours.min() > 1.8 * SENSORS[LEVEL].spread
 
 
-def test_blocks_are_whole_hours_and_a_period_is_covered_once() -> None:
-    assert block_span_us(REGULAR, 100, 1_000_000) == 2 * US_PER_HOUR
-    assert block_span_us(REGULAR, 100, 10) == US_PER_HOUR
-    assert list(spans(0, 10, 4)) == [(0, 4), (4, 8), (8, 10)]
+def test_a_block_has_the_chunks_of_every_series_in_key_order() -> None:
+    streams = {
+        series_id: SyntheticSeries(number, REGULAR, start_us=START_US)
+        for number, series_id in ((0, 12), (1, 5))
+    }
+
+    rows = block_rows(streams, 3_610)
+
+    hour = START_US // US_PER_HOUR
+    assert [row[:2] for row in rows] == [(hour, 5), (hour, 12), (hour + 1, 5), (hour + 1, 12)]
+    assert [row[4] for row in rows] == [3_600, 3_600, 10, 10]
+    ts_us, value = SyntheticSeries(1, REGULAR, start_us=START_US).take(3_600)
+    points = unpack([(*rows[0][:2], *rows[0][4:])])
+    assert points.ts_us.tolist() == ts_us.tolist()
+    assert points.value.tolist() == value.tolist()
+
+
+def test_blocks_are_whole_days_and_a_period_is_covered_once() -> None:
+    assert block_span_us(REGULAR, 100) == US_PER_DAY
+    assert block_span_us(REGULAR, 1) == 11 * US_PER_DAY
+    assert list(spans(1, 10, 4)) == [(1, 4), (4, 8), (8, 10)]
+
+
+def test_how_far_a_share_is_is_told_with_the_time_that_is_left() -> None:
+    assert progress_line(250, 1_000, 0.5) == "25.0% at 500 readings a second, 0 minutes left"
+    assert progress_line(10**6, 10**9, 1.0).endswith(" 17 minutes left")

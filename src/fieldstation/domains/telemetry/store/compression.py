@@ -4,7 +4,8 @@ One msgpack array of the fields of ``Sealed``. The first and the last instant an
 readings stand beside it in the row. Instants are kept as their distances from the straight line
 between these two: nothing for a regular interval, the jitter otherwise. Values that are decimals of
 a few places are kept as whole numbers; the few others, and a negative zero, apart. Both go through
-pcodec, plain and as differences, and the shorter stands. Every value comes back bit by bit.
+pcodec, plain or as differences, whichever is shorter for a sample. Every value comes back bit by
+bit.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ FORM = 1
 READINGS_MAX = 4_096
 DECIMALS_MAX = 6
 SAMPLED = 64
+STRETCHES = 8
+STRETCH_NUMBERS = 32
 ODD_SHARE = 16
 """Of so many values one may be no decimal."""
 WHOLE_MAX = 2.0**53
@@ -178,8 +181,15 @@ def _pack_flags(flags: Integers) -> int | bytes:
 
 
 def _shortest(numbers: "NDArray[np.generic]") -> bytes:
-    packed = (simple_compress(numbers, config) for config in _CONFIGS)
-    return min(packed, key=len)
+    """Compress plain or as differences, whichever is shorter for eight stretches of 32 numbers:
+    both in full would take nearly half as long again."""
+    stretch = len(numbers) // STRETCHES
+    if stretch <= STRETCH_NUMBERS:
+        return min((simple_compress(numbers, config) for config in _CONFIGS), key=len)
+    stretches = numbers[: STRETCHES * stretch].reshape(STRETCHES, stretch)
+    sample = stretches[:, :STRETCH_NUMBERS].ravel()
+    best = min(_CONFIGS, key=lambda config: len(simple_compress(sample, config)))
+    return simple_compress(numbers, best)
 
 
 def _numbers(packed: bytes) -> "NDArray[Any]":

@@ -105,15 +105,25 @@ def key_order(points: Points) -> NDArray[np.intp]:
 
 
 def in_key_order(points: Points) -> Points:
-    """Sort by key and keep one reading a key: the same reading may come from two places."""
-    points = points.take(key_order(points))
-    if len(points) < 2:
+    """Sort by key and keep one reading a key: the same reading may come from two places.
+
+    What is in order already is returned as it is: a look takes a tenth of the sorting.
+    """
+    if _is_in_key_order(points):
         return points
+    points = points.take(key_order(points))
     first = np.empty(len(points), np.bool_)
     first[0] = True
     np.not_equal(points.series_id[1:], points.series_id[:-1], out=first[1:])
     first[1:] |= points.ts_us[1:] != points.ts_us[:-1]
     return points if first.all() else points.take(first)
+
+
+def _is_in_key_order(points: Points) -> bool:
+    """Tell whether each key is greater than the one before it."""
+    series_id, ts_us = points.series_id, points.ts_us
+    later = (series_id[1:] == series_id[:-1]) & (ts_us[1:] > ts_us[:-1])
+    return bool((later | (series_id[1:] > series_id[:-1])).all())
 
 
 def runs(*columns: Integers) -> NDArray[np.intp]:

@@ -49,6 +49,8 @@ def connect_writer(path: Path, *, checkpoint_pages: int) -> sqlite3.Connection:
     )
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+    # Some builds overwrite all that is deleted; what is sealed would be written twice more.
+    connection.execute("PRAGMA secure_delete=FAST")
     connection.execute(f"PRAGMA wal_autocheckpoint={checkpoint_pages}")
     connection.execute(f"PRAGMA journal_size_limit={WAL_KEPT_BYTES_MAX}")
     connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KIB}")
