@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from bench.cpu_meter import CpuMeter, CpuShares
+from bench.http_load import Messages
 from bench.spool import Spool
 
 RECEIVE_BYTES = 65_536
@@ -74,9 +75,9 @@ class Client:
 class MqttLoad:
     """Drives all clients; ``acknowledged`` counts the latest ``run``."""
 
-    def __init__(self, spec: MqttLoadSpec) -> None:
+    def __init__(self, spec: MqttLoadSpec, publishes: Messages) -> None:
         connects = Spool.load(Path(spec.connects))
-        self._publishes = Spool.load(Path(spec.publishes))
+        self._publishes = publishes
         self._window = spec.window
         self._epoll = select.epoll()
         self._clients: dict[int, Client] = {}
@@ -178,7 +179,7 @@ def count_acknowledgements(received: bytes, *, spare: int) -> tuple[int, int]:
 
 def generate(spec: MqttLoadSpec) -> MqttLoadResult:
     """Connect everybody, warm up, then measure."""
-    load = MqttLoad(spec)
+    load = MqttLoad(spec, Spool.load(Path(spec.publishes)))
     if spec.warm_up:
         load.run(spec.warm_up, duration_s=ANSWER_TIMEOUT_S)
     meter = CpuMeter(spec.server_pid)

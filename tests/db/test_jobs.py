@@ -110,6 +110,49 @@ async def test_a_crashed_node_s_lease_expires(database: Database, clock: ManualC
     assert (await stored(database)).leased_by is None
 
 
+async def test_a_node_that_crashed_takes_its_own_lease_again_at_once(
+    database: Database, clock: ManualClock
+) -> None:
+    work, crashed = Work(), Work()
+    crashed.going_on.clear()
+    async with asyncio.TaskGroup() as tasks:
+        dying = tasks.create_task(runner(database, clock, every(crashed)).run_due(), name="dying")
+        await wait_until(lambda: crashed.runs == 1)
+        dying.cancel()
+    assert await runner(database, clock, every(work)).run_due() == ["tidy"]
+    assert (await stored(database)).due_at == START + timedelta(seconds=300)
+
+
+class Leaving(Database):
+    """A database that goes away after so many transactions."""
+
+    transactions_left = 0
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        self.transactions_left -= 1
+        if self.transactions_left < 0:
+            raise Busy("away")
+        async with super().transaction() as session:
+            yield session
+
+
+async def test_a_job_whose_end_could_not_be_noted_runs_again_at_once(
+    database: Database, url: URL, clock: ManualClock
+) -> None:
+    del database  # which made the tables
+    work, leaving = Work(), Leaving(create_engines(url, DatabaseSettings()), lambda _event: None)
+    jobs = runner(leaving, clock, every(work))
+    leaving.transactions_left = 2  # the job's row and its lease
+    with pytest.raises(Busy):
+        await jobs.run_due()
+    leaving.transactions_left = 99
+    assert await jobs.run_due() == ["tidy"]
+    assert work.runs == 2
+    assert await jobs.run_due() == []
+    await leaving.close()
+
+
 async def test_a_failure_is_recorded_and_the_others_run(
     database: Database, clock: ManualClock
 ) -> None:

@@ -105,6 +105,15 @@ class Journal:
         return stored
 
 
+def together(*journals: Journal) -> Journal:
+    """Return what the clients of one station sent, and what was acknowledged to them."""
+    whole = Journal()
+    for journal in journals:
+        whole.sent.update(journal.sent)
+        whole.acknowledged |= journal.acknowledged
+    return whole
+
+
 def stored_by_api(client: StationClient, *, since_us: int = 0) -> Iterator[tuple[Key, float]]:
     """Yield every reading of the client's organization from ``since_us`` on, page by page."""
     query: dict[str, Any] = {"limit": PAGE_READINGS_MAX, "order": "asc"}
@@ -119,6 +128,10 @@ def stored_by_api(client: StationClient, *, since_us: int = 0) -> Iterator[tuple
 
 
 def key_and_value(item: dict[str, Any]) -> tuple[Key, float]:
-    passed = datetime.fromisoformat(item["timestamp"]) - EPOCH
-    ts_us = (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
-    return Key(item["device_id"], item["sensor_id"], ts_us), item["value"]
+    return Key(item["device_id"], item["sensor_id"], us_of(item["timestamp"])), item["value"]
+
+
+def us_of(instant: str) -> int:
+    """Return the microseconds since the epoch of an instant of the API."""
+    passed = datetime.fromisoformat(instant) - EPOCH
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds

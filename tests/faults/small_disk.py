@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
+from tests.services import missing_service
 
 MIB = 1 << 20
 
@@ -36,11 +36,14 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(directory: Path, *, size_bytes: int) -> Iterator[SmallDisk]:
-    """Make and mount a file system; without the right or the tools for it a visible skip."""
+    """Make and mount a file system.
+
+    Without the right or the tools for it a visible skip, or a failure where services are required.
+    """
     image, path = directory / "disk.img", directory / "disk"
     path.mkdir()
     if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
-        pytest.skip("only root can mount a file system, made by mkfs.ext4")
+        missing_service("only root can mount a file system, made by mkfs.ext4")
     with image.open("wb") as file:
         file.truncate(size_bytes)
     subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
@@ -48,7 +51,7 @@ def small_disk(directory: Path, *, size_bytes: int) -> Iterator[SmallDisk]:
         ["mount", "-o", "loop", image, path], check=False, capture_output=True, text=True
     )
     if mounted.returncode != 0:
-        pytest.skip(f"a file cannot be mounted here: {mounted.stderr.strip()}")
+        missing_service(f"a file cannot be mounted here: {mounted.stderr.strip()}")
     try:
         yield SmallDisk(path)
     finally:

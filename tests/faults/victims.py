@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,11 +46,19 @@ class Victim:
 
     async def load_and_kill(self, acknowledgements: int) -> None:
         """Send until so many more messages are acknowledged; kill the station a moment later."""
-        self._unsettled_us = oldest_pending_us(self.senders, self.journal)
         target = acknowledged(self.senders) + acknowledgements
 
-        async def then_kill() -> None:
+        async def enough() -> None:
             await wait_until(lambda: acknowledged(self.senders) >= target, timeout_s=LOAD_TIMEOUT_S)
+
+        await self.load_and_kill_after(enough)
+
+    async def load_and_kill_after(self, moment: Callable[[], Awaitable[None]]) -> None:
+        """Send while the moment is awaited; then kill the station."""
+        self._unsettled_us = oldest_pending_us(self.senders, self.journal)
+
+        async def then_kill() -> None:
+            await moment()
             assert any(sender.pending for sender in self.senders), "nothing was under way"
             self.station.kill()
 

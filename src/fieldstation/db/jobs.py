@@ -48,7 +48,11 @@ class PeriodicJob:
 
 
 class JobRunner:
-    """Runs the due jobs of this node one after the other; a crashed node's lease simply expires."""
+    """Runs the due jobs of this node one after the other; a crashed node's lease simply expires.
+
+    Its own leases a node takes again at once: since it runs one job at a time, they are from before
+    a crash, or from a run that a database which went away did not let it end.
+    """
 
     def __init__(
         self, database: Database, clock: Clock, *, node_id: str, jobs: Sequence[PeriodicJob]
@@ -85,8 +89,14 @@ class JobRunner:
         if missing:
             await self._register(missing)
         return {
-            job.name for job in self._jobs if job.name in missing or is_due(known[job.name], now)
+            job.name
+            for job in self._jobs
+            if job.name in missing or self._is_due(known[job.name], now)
         }
+
+    def _is_due(self, job: Job, now: datetime) -> bool:
+        is_free = job.leased_until is None or job.leased_until <= now
+        return job.due_at <= now and (is_free or job.leased_by == self._node_id)
 
     async def _register(self, names: Sequence[str]) -> None:
         for name in names:
@@ -103,7 +113,9 @@ class JobRunner:
                 .where(
                     Job.name == job.name,
                     Job.due_at <= now,
-                    (Job.leased_until.is_(None)) | (Job.leased_until <= now),
+                    (Job.leased_until.is_(None))
+                    | (Job.leased_until <= now)
+                    | (Job.leased_by == self._node_id),
                 )
                 .values(
                     leased_by=self._node_id,
@@ -134,6 +146,3 @@ class JobRunner:
                 )
             )
 
-
-def is_due(job: Job, now: datetime) -> bool:
-    return job.due_at <= now and (job.leased_until is None or job.leased_until <= now)
