@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from fieldstation.domains.telemetry.exchanges import Exchange, ExchangeStore
-from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape, StoreSizes
 
 US_PER_MINUTE = 60_000_000
 
@@ -166,6 +166,10 @@ class ReadingStore(ExchangeStore, Protocol):
 
     async def open(self) -> None:
         """Connect and load what the store needs; the schema exists already (Alembic made it)."""
+        ...
+
+    async def open_beside(self) -> None:
+        """Connect beside a running station and write nothing; only what reads may be asked then."""
         ...
 
     async def close(self) -> None:
@@ -367,6 +371,14 @@ class ReadingStore(ExchangeStore, Protocol):
 
     async def totals(self) -> "StoreTotals":
         """Return sizes for the system pages; may be a few seconds old."""
+        ...
+
+    async def sizes(self) -> StoreSizes:
+        """Measure each form of readings; takes seconds where there are very many."""
+        ...
+
+    async def description(self) -> str:
+        """Return what keeps the readings, such as ``PostgreSQL 15.4 with TimescaleDB 2.11.2``."""
         ...
 
 

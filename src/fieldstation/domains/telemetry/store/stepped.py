@@ -20,6 +20,7 @@ from fieldstation.domains.telemetry.ports import (
 from fieldstation.domains.telemetry.store import (
     aggregates,
     exchanges,
+    flushing,
     intake_log,
     last_values,
     pages,
@@ -28,9 +29,9 @@ from fieldstation.domains.telemetry.store import (
     shapes,
     totals,
 )
-from fieldstation.domains.telemetry.store.recording import Batch
+from fieldstation.domains.telemetry.store.recording import Batch, catch_up
 from fieldstation.domains.telemetry.store.upkeep import KeptStore
-from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape, StoreSizes
 
 
 class SteppedStore(KeptStore):
@@ -233,6 +234,17 @@ class SteppedStore(KeptStore):
 
     async def trim_refusals(self, *, keep_per_device: int) -> int:
         return await self._write(refusals.trim(self._dialect, keep_per_device=keep_per_device))
+
+    async def open_beside(self) -> None:
+        done = await self._read(flushing.progress(self._dialect))
+        self._recent.begin_at(done.flushed)
+        await self._read(catch_up(self._dialect, self._recent))
+
+    async def sizes(self) -> StoreSizes:
+        return await self._read(totals.sizes())
+
+    async def description(self) -> str:
+        return await self._read(totals.description(self._dialect))
 
     async def totals(self) -> StoreTotals:
         beside = await self._bytes_beside()
