@@ -25,7 +25,7 @@ from fieldstation.core.errors import Busy
 from fieldstation.core.settings import Settings, SettingsError
 from fieldstation.core.tasks import repeat, supervise
 from fieldstation.db.database import Database
-from fieldstation.db.engines import create_engines, station_url, telemetry_url
+from fieldstation.db.engines import create_engines, station_url
 from fieldstation.db.idempotency import IdempotencyKeys
 from fieldstation.db.jobs import JobRunner, PeriodicJob
 from fieldstation.db.outbox import OutboxRelay
@@ -120,7 +120,7 @@ class Runtime:
 
     def _build_telemetry(self) -> None:
         settings, clock = self.settings, self.clock
-        self.store = reading_store(telemetry_url(settings), node_id=self.node_id, clock=clock)
+        self.store = reading_store(settings, node_id=self.node_id, clock=clock)
         self.retention = retention_jobs.open_retention(
             self.database, self.store, clock=clock, settings=settings
         )

@@ -12,7 +12,7 @@ from tests.cli.commands import run_command
 from tests.clients import StationClient
 from tests.secure_client import issue
 from tests.services import fresh_server_database
-from tests.station_process import StationProcess
+from tests.station_process import StationProcess, running_station
 
 ANY_PORTS = {"PORT": "0", "MQTT_LISTEN_PORT": "0", "MQTT_TLS_PORT": "0"}
 
@@ -138,3 +138,20 @@ def test_a_server_is_examined_in_place_of_files(tmp_path: Path, kind: str, sign:
         assert sign in checks[f"{target} durability"]["detail"]
     assert "sqlite durability" not in checks
     assert "mqtt port" not in checks
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_readings_on_a_server_are_measured_beside_the_station(tmp_path: Path, kind: str) -> None:
+    with (
+        fresh_server_database(kind) as url,
+        running_station(tmp_path / "data", database_url=url) as station,
+        StationClient(station.url) as client,
+    ):
+        device = client.sign_up().register_device()
+        client.send(device, [{"sensor_type": "temperature", "value": 21.5}] * 10)
+        _, checks = examine(tmp_path / "data", DATABASE_URL=url)
+
+    assert checks["readings"]["detail"].startswith("10 in 1 series")
+    assert checks["sealed readings"]["detail"] == "0.0% of all, 0.00 bytes for each"
+    assert checks["hot readings"]["detail"].endswith("10 still in the log")
+    assert checks["rollups"]["detail"].startswith("0 bytes")

@@ -6,7 +6,12 @@ from typer.testing import CliRunner
 
 from fieldstation.cli import app
 from tests.cli.commands import run_command
-from tests.services import fresh_postgresql_database
+from tests.services import (
+    fresh_mariadb_database,
+    fresh_postgresql_database,
+    on_mariadb,
+    run_apart,
+)
 from tests.station_process import StationProcess
 
 UP_TO_DATE = "station: up to date\ntelemetry: up to date\n"
@@ -39,6 +44,18 @@ def test_it_brings_a_server_to_the_newest_schema(tmp_path: Path) -> None:
         code, output = migrate(tmp_path, "--database-url", url)
         assert (code, output.count("applied")) == (0, 2)
         assert migrate(tmp_path, "--check", "--database-url", url) == (0, UP_TO_DATE)
+
+
+def test_half_of_an_upgrade_of_mariadb_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    with fresh_mariadb_database() as url:
+        half = "CREATE TABLE schema_upgrade_station (x INTEGER)"
+        run_apart(on_mariadb(half, database=url.rpartition("/")[2]))
+        for arguments in ((), ("--check",)):
+            done = run_command("migrate", *arguments, "--database-url", url, data_dir=tmp_path)
+            assert done.returncode == 1
+            assert "was cut off" in done.stderr
+            assert "restore the backup from before the upgrade" in done.stderr
+            assert done.stderr.count("\n") == 1
 
 
 def test_it_does_not_touch_the_files_of_a_running_station(own_station: StationProcess) -> None:

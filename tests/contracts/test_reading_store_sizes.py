@@ -1,94 +1,88 @@
-"""What series take: the same on every database, before and after sealing, and of a part of it."""
+"""What a store says of its size and of its database, also to who only looks, on every store."""
 
 import pytest
 
-from fieldstation.domains.telemetry.sizing import SeriesSizes
+from fieldstation.core.errors import Busy
 from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
-from tests.contracts.readings import DAY_US, HOUR_US, NOON_US, Given, append, make_series
+from tests.contracts.readings import (
+    DAY_US,
+    HOUR_US,
+    NOON_US,
+    Given,
+    append,
+    everything,
+    make_series,
+)
 from tests.contracts.seals import AT_ONCE, seal_all
-from tests.contracts.store_insides import rows_in
+from tests.contracts.store_insides import failing_write, rows_in
 
 pytestmark = pytest.mark.anyio
 
-MIDNIGHT_US = NOON_US - 12 * HOUR_US
-DAYS = 40
+NAMES = {"sqlite": "SQLite 3.", "postgresql": "PostgreSQL 1", "mariadb": "MariaDB 1"}
 
 
-async def filled(database: ReadingDatabase) -> ReadingStoreUnderTest:
-    """Give a store forty days with a reading an hour of each of two series, and one of another."""
+async def test_each_form_of_readings_is_measured(database: ReadingDatabase) -> None:
     database.seal_limits = AT_ONCE
     store = await database.open()
-    first, second = await make_series(store, 2)
-    (other,) = await make_series(store, 1, device_id="other")
-    hours = range(24 * DAYS)
-    await append(
-        store,
-        [
-            Given(row.id, MIDNIGHT_US + (at - 24 * DAYS) * HOUR_US, float(at % 7))
-            for row in (first, second)
-            for at in hours
-        ],
-    )
-    await append(store, [Given(other.id, MIDNIGHT_US, 1.0)])
+    empty = await store.sizes()
+    assert not any(vars_of(empty))
+    series = await make_series(store, 2)
+    given = [Given(row.id, NOON_US + at * HOUR_US, at / 7) for row in series for at in range(30)]
+    await append(store, given)
     await store.flush()
-    return store
-
-
-async def sizes(
-    store: ReadingStoreUnderTest,
-    ids: list[int],
-    raw_before_us: int | None = None,
-    rollups_before_us: int | None = None,
-) -> SeriesSizes:
-    return await store.sizes(ids, raw_before_us=raw_before_us, rollups_before_us=rollups_before_us)
-
-
-async def test_readings_count_with_the_bytes_that_hold_them(database: ReadingDatabase) -> None:
-    store = await filled(database)
-
-    found = await sizes(store, [1, 2])
-
-    ((stored,),) = await rows_in(
-        database, "SELECT SUM(LENGTH(data)) FROM chunk WHERE series_id IN (1, 2)"
-    )
-    assert (found.series, found.readings, found.raw_bytes) == (2, 48 * DAYS, stored)
-    assert found.oldest_us == MIDNIGHT_US - DAYS * DAY_US
-    assert (await sizes(store, [3])).readings == 1
-    assert await sizes(store, [99]) == SeriesSizes(0, 0, 0, 0)
-
-
-@pytest.mark.parametrize("are_sealed", [False, True])
-async def test_of_before_an_instant_counts_what_is_older(
-    database: ReadingDatabase, are_sealed: bool
-) -> None:
-    store = await filled(database)
-    if are_sealed:
-        assert await seal_all(store) == 48 * DAYS + 1
-    whole = await sizes(store, [1, 2])
-
-    half = await sizes(store, [1, 2], MIDNIGHT_US - DAYS // 2 * DAY_US)
-
-    assert half.readings == pytest.approx(24 * DAYS, abs=2)
-    assert half.raw_bytes == pytest.approx(whole.raw_bytes / 2, rel=0.02)
-    none = await sizes(store, [1, 2], MIDNIGHT_US - DAYS * DAY_US, 0)
-    assert none == SeriesSizes(0, 0, 0, 0)
-
-
-async def test_rollups_count_apart_by_their_own_instant(database: ReadingDatabase) -> None:
-    store = await filled(database)
-    while await store.roll_up(before_us=NOON_US):
+    assert await seal_all(store) == 60
+    await append(store, [Given(series[0].id, NOON_US + 31 * HOUR_US + at) for at in range(7)])
+    await store.flush()
+    while await store.roll_up(before_us=NOON_US + 3 * DAY_US):
         pass
+    await append(store, [Given(series[0].id, NOON_US + 32 * HOUR_US)])
 
-    whole = await sizes(store, [1, 2])
-    half = await sizes(store, [1, 2], None, MIDNIGHT_US - DAYS // 2 * DAY_US)
+    found = await store.sizes()
 
-    ((stored,),) = await rows_in(
-        database,
-        "SELECT SUM(LENGTH(data) + COALESCE(LENGTH(sketches), 0)) FROM rollup"
-        " WHERE series_id IN (1, 2)",
-    )
-    assert whole.rollup_bytes == stored > 0
-    assert half.rollup_bytes == pytest.approx(float(stored) / 2, rel=0.15)
-    assert half.readings == whole.readings
-    assert whole.oldest_rollup_us is not None
-    assert whole.oldest_rollup_us <= MIDNIGHT_US - DAYS * DAY_US
+    assert (found.sealed_readings, found.chunk_readings) == (60, 7)
+    assert found.sealed_bytes == await bytes_in(database, "SELECT data FROM sealed")
+    assert found.chunk_bytes == await bytes_in(database, "SELECT data FROM chunk")
+    assert found.rollup_bytes == await bytes_in(
+        database, "SELECT data FROM rollup"
+    ) + await bytes_in(database, "SELECT sketches FROM rollup WHERE sketches IS NOT NULL")
+    assert found.rollup_bytes > found.sealed_bytes > found.chunk_bytes > 0
+
+
+def vars_of(sizes: object) -> list[int]:
+    return [getattr(sizes, name) for name in type(sizes).__slots__]  # type: ignore[attr-defined]
+
+
+async def bytes_in(database: ReadingDatabase, statement: str) -> int:
+    return sum(len(data) for (data,) in await rows_in(database, statement))
+
+
+async def test_who_only_looks_sees_everything_and_finishes_nothing(
+    database: ReadingDatabase,
+) -> None:
+    store = await database.open()
+    (series,) = await make_series(store, 1)
+    given = [Given(series.id, NOON_US + at * HOUR_US, float(at)) for at in range(9)]
+    await append(store, given[:6])
+    with failing_write(store, 1), pytest.raises(Busy):
+        await store.flush()
+    await append(store, given[6:])
+    tally = "SELECT name, amount FROM tally ORDER BY name"
+    before = await rows_in(database, tally)
+    assert "flushing_through" in dict(before)
+    looking = database.make("doctor")
+
+    await looking.open_beside()
+
+    assert await everything(looking, [series]) == given
+    assert (await looking.totals()).readings == 9
+    assert (await looking.totals()).newest_us == given[-1].ts_us
+    assert (await looking.sizes()).chunk_readings == 0
+    await looking.close()
+    assert await rows_in(database, tally) == before
+    assert await rows_in(database, "SELECT count FROM chunk") == []
+
+
+async def test_a_store_names_its_database(
+    database: ReadingDatabase, store: ReadingStoreUnderTest
+) -> None:
+    assert (await store.description()).startswith(NAMES[database.kind])

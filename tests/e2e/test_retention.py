@@ -62,7 +62,7 @@ class Owner:
         """Tell whether readings are in chunks; until then they are not measured."""
         store = self.station.runtime.store
         series = [row.id for row in await store.find_series(self.organization_id)]
-        found = await store.sizes(series, raw_before_us=None, rollups_before_us=None)
+        found = await store.sizes_of(series, raw_before_us=None, rollups_before_us=None)
         return found.readings == 24 * DAYS
 
     async def trend(self) -> list[dict[str, Any]]:

@@ -147,4 +147,3 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 def series_of(item: Mapping[str, Any]) -> tuple[str, str]:
     assert item["sensor_type"] == SENSOR_TYPE
     return item["device_id"], item["sensor_id"]
-

@@ -11,8 +11,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from tests.wait_until import wait_until
 
 CHUNK_BYTES = 65_536
-COMMIT = b"COMMIT\x00"
-"""As the telemetry store says it; other transactions of the station end with ``COMMIT;``."""
+COMMIT = b"fieldstation_readings"
+"""The channel that commits of readings name, and otherwise only sessions that begin to listen."""
 
 
 class Line(StrEnum):

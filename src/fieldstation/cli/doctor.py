@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from fieldstation.adapters.diagnosis.report import Check
-    from fieldstation.domains.telemetry.ports import StoreTotals
 
 DRIVERS = {"postgresql": "asyncpg", "mariadb": "asyncmy"}
 
@@ -142,20 +141,19 @@ def check_contents(
 ) -> "list[Check]":
     """Look into the telemetry store if it is sound so far, and hold the clock against it."""
     from fieldstation.adapters.diagnosis import clock as clocks
-    from fieldstation.adapters.diagnosis.readings import check_readings, read_totals
+    from fieldstation.adapters.diagnosis.readings import check_readings, look_into
     from fieldstation.core.clock import SystemClock
     from fieldstation.core.errors import Busy
     from fieldstation.domains.telemetry.store.selection import reading_store
 
     clock = SystemClock()
     checks: list[Check] = []
-    totals: StoreTotals | Busy | None = None
-    telemetry = urls["telemetry"]
-    if is_sound("telemetry", telemetry, before):
-        store = reading_store(telemetry, node_id="doctor", clock=clock)
-        totals = asyncio.run(read_totals(store))
-        checks.append(check_readings(totals))
-    newest_us = None if totals is None or isinstance(totals, Busy) else totals.newest_us
+    newest_us: int | None = None
+    if is_sound("telemetry", urls["telemetry"], before):
+        store = reading_store(settings, node_id="doctor", clock=clock)
+        found = asyncio.run(look_into(store))
+        checks += check_readings(found)
+        newest_us = None if isinstance(found, Busy) else found.totals.newest_us
     return [
         *checks,
         clocks.check_clock(

@@ -159,6 +159,7 @@ class TelemetrySettings(Section):
     request_readings_max: int = setting(10_000, "INTAKE_REQUEST_READINGS_MAX", ge=1, le=10_000)
     series_per_device_max: int = setting(1_000, "SERIES_PER_DEVICE_MAX", ge=1)
     log_keep_hours: int = setting(24, "INTAKE_LOG_KEEP_HOURS", ge=1)
+    seal_after_hours: int = setting(2, "SEAL_AFTER_HOURS", ge=1, le=744)
     refusals_per_device_max: int = setting(1_000, "REFUSALS_PER_DEVICE_MAX", ge=1)
     last_values_flush_interval_s: float = setting(5.0, "LAST_VALUES_FLUSH_INTERVAL_S", gt=0, le=60)
 

@@ -59,7 +59,7 @@ def database_url(
         raise SettingsError(f"{name}: {parsed.get_backend_name()} is not supported; {USE}")
     url_with_driver = parsed.set(drivername=driver)
     if url_with_driver.get_backend_name() == mariadb.BACKEND:
-        mariadb.refuse_unknown_options(url_with_driver, name)
+        mariadb.check_options(url_with_driver, name)
     return url_with_driver
 
 

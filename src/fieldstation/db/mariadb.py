@@ -5,6 +5,7 @@ TEXT, and lock ranges between rows.
 """
 
 import re
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,6 +46,7 @@ CONTENDED = frozenset({1020, 1205, 1213})
 """The record changed, lock wait timeout, deadlock: the same again may succeed."""
 DISK_FULL = frozenset({1021, 1114})
 """No space left, and a table that is full: InnoDB says so when its file cannot grow."""
+TLS_FAILED = 2026
 AWAY = (
     CONTENDED
     | DISK_FULL
@@ -55,11 +57,13 @@ AWAY = (
         *(1158, 1159, 1160, 1161, 1184),  # network
         *(1290, 1792, 1836),  # read-only
         *(2002, 2003, 2006, 2013, 2014, 2055, 4031),  # not there, or no longer
+        TLS_FAILED,
     }
 )
 NOT_LET_IN = frozenset({1044, 1045, 1049, 1698})
 """No such user, a wrong password, no such database."""
 ACCEPTED_OPTIONS = frozenset({"charset", "ssl", "ssl_ca", "unix_socket"})
+ON, OFF = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
 def error_number(error: BaseException | None) -> int | None:
@@ -70,13 +74,24 @@ def error_number(error: BaseException | None) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def refuse_unknown_options(url: URL, name: str) -> None:
-    """Raise ``SettingsError`` for an option of the URL that would otherwise do nothing."""
+def check_options(url: URL, name: str) -> None:
+    """Raise ``SettingsError`` for an option of the URL that would do nothing, or cannot be used."""
     for option in sorted(url.query.keys() - ACCEPTED_OPTIONS):
         raise SettingsError(
             f"{name}: the option {option} is not known; "
             f"MariaDB takes {', '.join(sorted(ACCEPTED_OPTIONS))}"
         )
+    if str(url.query.get("ssl", "true")).lower() not in ON | OFF:
+        raise SettingsError(f"{name}: the option ssl is true or false")
+    if "ssl_ca" in url.query:
+        file = str(url.query["ssl_ca"])
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SettingsError(
+                f"{name}: ssl_ca={file} cannot be used ({reason}); name a PEM file of certificates"
+            ) from error
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:
@@ -93,7 +108,6 @@ def connect_arguments(url: URL) -> dict[str, Any]:
         "password": (url.password or "").encode(),
         "database": url.database,
         "charset": "utf8mb4",
-        "init_command": SESSION,
         "connect_timeout": CONNECT_TIMEOUT_S,
         "program_name": "fieldstation",
         "binary_prefix": True,
@@ -107,7 +121,7 @@ def _transport(query: Mapping[str, str | tuple[str, ...]]) -> dict[str, Any]:
         chosen["unix_socket"] = str(query["unix_socket"])
     if "ssl_ca" in query:
         chosen["ssl"] = {"ca": str(query["ssl_ca"])}
-    elif str(query.get("ssl", "")).lower() in {"1", "true", "yes", "on"}:
+    elif str(query.get("ssl", "")).lower() in ON:
         chosen["ssl"] = True
     return chosen
 

@@ -5,13 +5,21 @@ cancellation that arrives together with the answer: a task that asks again and a
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
-from fieldstation.db.mariadb import CONNECT_TIMEOUT_S
+from fieldstation.core.errors import Conflict
+from fieldstation.db.mariadb import (
+    CONNECT_TIMEOUT_S,
+    SESSION,
+    TLS_FAILED,
+    VERSION_MIN,
+    server_version,
+)
 
 SERVER_LOST = 2013
 
@@ -19,13 +27,39 @@ SERVER_LOST = 2013
 async def connect(*, answer_timeout_s: float | None, **arguments: Any) -> Any:
     """Connect with ``mariadb.connect_arguments``; a connection of the driver's.
 
-    Raises the driver's errors, ``OperationalError`` 2013 among them where no answer comes in time.
+    Raises the driver's errors, ``OperationalError`` 2013 among them where no answer comes in time
+    and 2026 where TLS fails, and ``Conflict`` for MySQL, which lacks what the station needs, and
+    for old versions.
     """
     connection = connection_class()(**arguments)
     connection.answer_timeout_s = answer_timeout_s
-    async with answering(connection, CONNECT_TIMEOUT_S):
-        await connection.connect()
+    try:
+        async with answering(connection, CONNECT_TIMEOUT_S):
+            await connection.connect()
+            await refuse_other_servers(connection)
+            await connection.query(SESSION)
+    except BaseException as error:
+        connection.close()
+        if not isinstance(error.__cause__, ssl.SSLError):
+            raise
+        reason = getattr(error.__cause__, "verify_message", "") or error.__cause__
+        raise operational_error(TLS_FAILED, f"TLS with the server fails: {reason}") from error
     return connection
+
+
+async def refuse_other_servers(connection: Any) -> None:
+    """Ask for the version unless the greeting tells it: a proxy greets with one of its own."""
+    found = connection.get_server_info()
+    if (server_version(found) or (0, 0)) >= VERSION_MIN:
+        return
+    async with connection.cursor() as cursor:
+        await cursor.execute("SELECT VERSION()")
+        (found,) = await cursor.fetchone()
+    if (server_version(found) or (0, 0)) < VERSION_MIN:
+        raise Conflict(
+            f"The server is {found}; Fieldstation needs MariaDB {VERSION_MIN[0]}.{VERSION_MIN[1]} "
+            "or newer."
+        )
 
 
 @asynccontextmanager
@@ -36,8 +70,13 @@ async def answering(connection: Any, timeout_s: float | None) -> AsyncGenerator[
             yield
     except TimeoutError as error:
         connection.close()
-        lost = import_module("asyncmy.errors").OperationalError
-        raise lost(SERVER_LOST, f"no answer within {timeout_s} s") from error
+        raise operational_error(SERVER_LOST, f"no answer within {timeout_s} s") from error
+
+
+def operational_error(number: int, reason: str) -> Exception:
+    """Make an error of the driver's, as if it had found this out itself."""
+    made: Exception = import_module("asyncmy.errors").OperationalError(number, reason)
+    return made
 
 
 @lru_cache(maxsize=1)

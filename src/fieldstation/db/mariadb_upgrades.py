@@ -9,21 +9,9 @@ from contextlib import contextmanager
 from sqlalchemy import Connection, inspect, text
 
 from fieldstation.core.errors import Busy, Conflict
-from fieldstation.db.mariadb import VERSION_MIN, server_version
 
 LOCK_WAIT_S = 600
 MARK = "schema_upgrade_{}"
-
-
-def refuse_other_servers(connection: Connection) -> None:
-    """Raise ``Conflict`` for MySQL, which lacks what the station needs, and for old versions."""
-    found = str(connection.scalar(text("SELECT VERSION()")))
-    version = server_version(found)
-    if version is None or version < VERSION_MIN:
-        raise Conflict(
-            f"The server is {found}; Fieldstation needs MariaDB {VERSION_MIN[0]}.{VERSION_MIN[1]} "
-            "or newer."
-        )
 
 
 def wait_for_other_nodes(connection: Connection) -> None:
@@ -39,8 +27,8 @@ def refuse_interrupted(connection: Connection, target: str) -> None:
     if inspect(connection).has_table(MARK.format(target)):
         raise Conflict(
             f"An upgrade of the {target} database was cut off, and MariaDB cannot undo the half of "
-            "it. Restore the backup from before it (or, if the database was new, drop and create "
-            "it), then start again."
+            "it. Drop the database, create it again, restore the backup from before the upgrade "
+            "into it if it held anything, then start again."
         )
 
 

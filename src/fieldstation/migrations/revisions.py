@@ -17,6 +17,7 @@ REVISIONS = (
     "20261201_floors",
     "20261201_device_groups",
     "20261201_retention",
+    "20261201_packed_columns",
 )
 """Oldest first; each is a file in ``versions``."""
 

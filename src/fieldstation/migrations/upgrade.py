@@ -6,17 +6,16 @@ from contextlib import nullcontext
 
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError, DBAPIError, InvalidRequestError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
-from fieldstation.core.errors import Busy, Conflict
+from fieldstation.core.errors import Busy
 from fieldstation.db import mariadb
 from fieldstation.db.database import sql_state
 from fieldstation.db.engines import server_engine
 from fieldstation.db.mariadb_upgrades import (
     marked,
     refuse_interrupted,
-    refuse_other_servers,
     wait_for_other_nodes,
 )
 from fieldstation.migrations.revisions import missing
@@ -56,10 +55,6 @@ async def on_connection(url: URL, work: Callable[[Connection], object]) -> None:
     try:
         async with engine.connect() as connection:
             await connection.run_sync(run, work)
-    except InvalidRequestError as error:
-        if "MariaDB" not in str(error):
-            raise
-        raise Conflict(f"{error} Fieldstation needs MariaDB, or PostgreSQL.") from error
     except (OSError, DBAPIError) as error:
         reason = why_not(error)
         if reason is None:
@@ -74,9 +69,11 @@ def why_not(error: OSError | DBAPIError) -> str | None:
     if not isinstance(error, DBAPIError):
         return AWAY
     number = mariadb.error_number(error.orig)
+    reason = error.orig.args[-1] if error.orig and error.orig.args else error.orig
     if str(sql_state(error)).startswith(NOT_LET_IN) or number in mariadb.NOT_LET_IN:
-        reason = error.orig.args[-1] if error.orig and error.orig.args else error.orig
         return f"{reason}; create it, or set DATABASE_URL right."
+    if number == mariadb.TLS_FAILED:
+        return f"{reason}; name the authority of its certificate with ssl_ca in DATABASE_URL."
     if number is not None:
         return AWAY if number in mariadb.AWAY else None
     return AWAY if isinstance(error, OperationalError) else None
@@ -89,7 +86,6 @@ def on_postgresql(connection: Connection, work: Callable[[Connection], object]) 
 
 
 def on_mariadb(connection: Connection, work: Callable[[Connection], object]) -> None:
-    refuse_other_servers(connection)
     wait_for_other_nodes(connection)
     work(connection)
     connection.commit()

@@ -71,14 +71,6 @@ def test_a_binary_log_that_is_not_kept_need_not_be_synchronous() -> None:
     assert by_name(found)["station durability"] is Verdict.OK
 
 
-@pytest.mark.parametrize("version", ["8.0.36", "10.5.23-MariaDB"])
-def test_another_server_or_an_old_one_is_a_failure(version: str) -> None:
-    (found,) = judge_server("station", {**SAFE, "version": version})
-
-    assert found.verdict is Verdict.FAILURE
-    assert version in found.detail
-
-
 def test_small_packets_are_a_warning() -> None:
     found = judge_server("station", {**SAFE, "max_allowed_packet": "1048576"})
 
@@ -92,7 +84,7 @@ async def test_an_upgrade_that_was_cut_off_is_a_failure_that_says_what_to_do(url
     found = (await check_server(url, "station", REVISIONS))[-1]
 
     assert (found.name, found.verdict) == ("station schema", Verdict.FAILURE)
-    assert "Restore the backup" in str(found.advice)
+    assert "Drop the database" in str(found.advice)
 
 
 @pytest.mark.anyio

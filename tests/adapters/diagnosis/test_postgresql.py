@@ -9,7 +9,9 @@ from sqlalchemy.engine import URL
 
 from fieldstation.adapters.diagnosis.postgresql import check_server, judge_server
 from fieldstation.adapters.diagnosis.report import Check, Verdict
+from fieldstation.core.clock import SystemClock
 from fieldstation.db.engines import database_url
+from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
 from fieldstation.migrations.revisions import REVISIONS
 from fieldstation.migrations.upgrade import upgrade
 from tests.services import fresh_postgresql_database, on_postgresql
@@ -21,6 +23,12 @@ SAFE = {
     "server_version": "15.14",
     "server_version_num": "150014",
 }
+
+TIMESCALE = (
+    "SET allow_system_table_mods = on; INSERT INTO pg_extension"
+    " (oid, extname, extowner, extnamespace, extrelocatable, extversion)"
+    " VALUES (99999, 'timescaledb', 10, 'public'::regnamespace, false, '2.11.2')"
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +82,26 @@ def test_server_that_is_no_longer_maintained_is_a_warning() -> None:
     old = {**SAFE, "server_version": "12.22", "server_version_num": "120022"}
 
     assert by_name(judge_server("station", old))["station database"] is Verdict.WARNING
+
+
+@pytest.mark.anyio
+async def test_timescaledb_is_recognised(own_database: str) -> None:
+    """By a row alone: the extension itself cannot be installed where these tests run."""
+    url = asynchronous(own_database)
+    await upgrade(url, "telemetry")
+    store = PostgresqlReadingStore(own_database, node_id="doctor", clock=SystemClock())
+    await store.open_beside()
+    before = await store.description()
+    assert "station extension" not in by_name(await check_server(url, "station", REVISIONS))
+
+    await on_postgresql(TIMESCALE, database=str(url.database))
+
+    checks = {check.name: check for check in await check_server(url, "station", REVISIONS)}
+    assert checks["station extension"].verdict is Verdict.OK
+    assert checks["station extension"].detail.startswith("TimescaleDB 2.11.2: not used")
+    assert await store.description() == f"{before} with TimescaleDB 2.11.2"
+    assert before.startswith("PostgreSQL 1")
+    await store.close()
 
 
 @pytest.mark.anyio

@@ -5,6 +5,8 @@ import platform
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx2
@@ -151,6 +153,23 @@ def test_the_short_status(nobody: httpx2.Client, client: StationClient) -> None:
     assert body["uptime"] > 0
 
 
+def test_metrics_count_what_was_sealed(tmp_path: Path) -> None:
+    old = datetime.now(UTC) - timedelta(days=3)
+    with running_station(tmp_path / "data") as station:
+        with StationClient(station.url) as client:
+            device = client.sign_up().register_device()
+            instants = [(old + timedelta(seconds=n)).isoformat() for n in range(50)]
+            body = [{"sensor_type": "t", "value": 1, "timestamp": instant} for instant in instants]
+            assert client.send(device, body)["accepted"] == 50
+            assert gauge(client.http, "fieldstation_readings_sealed_total") == 0
+        assert station.stop() == 0  # it flushes
+        with closing(sqlite3.connect(tmp_path / "data" / "station.db")) as jobs, jobs:
+            jobs.execute("UPDATE job SET due_at = 0 WHERE name = 'telemetry.seal'")
+        station.start()
+        with httpx2.Client(base_url=station.url) as nobody:
+            wait_until_blocking(lambda: gauge(nobody, "fieldstation_readings_sealed_total") == 50)
+
+
 def test_the_system_s_numbers_need_a_member(nobody: httpx2.Client, client: StationClient) -> None:
     for path in ("/api/v1/system/metrics", "/api/v1/system/version"):
         assert nobody.get(path).status_code == 401
@@ -169,6 +188,8 @@ def test_the_version_names_what_runs(client: StationClient) -> None:
     assert body["python"] == platform.python_version()
     assert body["sqlite"] == sqlite3.sqlite_version
     assert body["database"] in {"sqlite", "postgresql"}
+    assert body["telemetry_database"].lower().startswith(body["database"])
+    assert re.search(r" \d+\.\d+", body["telemetry_database"])
 
 
 def test_without_mqtt_the_station_is_healthy_and_says_it_is_off(tmp_path: Path) -> None:

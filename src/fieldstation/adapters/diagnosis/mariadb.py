@@ -11,7 +11,6 @@ from fieldstation.adapters.diagnosis.report import Check, failure, ok, warning
 from fieldstation.adapters.diagnosis.schema import judge_revision
 from fieldstation.core.errors import Conflict
 from fieldstation.db.engines import server_engine
-from fieldstation.db.mariadb import VERSION_MIN, server_version
 from fieldstation.db.mariadb_upgrades import refuse_interrupted
 
 PACKET_BYTES_MIN = 16 * 1024 * 1024
@@ -29,6 +28,8 @@ async def check_server(url: URL, target: str, revisions: Sequence[str]) -> list[
     """Look at the server as a connection of the station sees it."""
     try:
         settings, revision, interrupted = await look(url, target)
+    except Conflict as error:
+        return [failure(f"{target} database", error.detail, "Use MariaDB, or PostgreSQL.")]
     except (OSError, SQLAlchemyError) as error:
         found = getattr(error, "orig", None) or error
         reason = str(found.args[-1] if found.args else found).partition("\n")[0]
@@ -72,11 +73,6 @@ def look_at_schema(connection: Connection, target: str) -> tuple[str | None, str
 
 def judge_server(target: str, settings: Mapping[str, str]) -> list[Check]:
     name = f"{target} database"
-    found = settings.get("version", "a server of an unknown version")
-    version = server_version(found)
-    if version is None or version < VERSION_MIN:
-        advice = f"Use MariaDB {VERSION_MIN[0]}.{VERSION_MIN[1]} or newer."
-        return [failure(name, f"The server is {found}", advice)]
     packet_bytes = int(settings.get("max_allowed_packet", PACKET_BYTES_MIN))
     if packet_bytes < PACKET_BYTES_MIN:
         server = warning(
@@ -85,7 +81,7 @@ def judge_server(target: str, settings: Mapping[str, str]) -> list[Check]:
             f"Set it to {PACKET_BYTES_MIN} or more.",
         )
     else:
-        server = ok(name, f"MariaDB {found} answers")
+        server = ok(name, f"MariaDB {settings.get('version', '?')} answers")
     return [server, judge_durability(target, settings)]
 
 

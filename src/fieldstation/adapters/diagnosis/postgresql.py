@@ -13,6 +13,7 @@ from fieldstation.adapters.diagnosis.schema import judge_revision
 from fieldstation.db.engines import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S
 
 VERSION_MIN = 130_000
+TIMESCALE = "timescaledb"
 WATCHED = (
     "fsync",
     "full_page_writes",
@@ -51,6 +52,11 @@ async def look(url: URL, version_table: str) -> tuple[dict[str, str], str | None
                 {"names": list(WATCHED)},
             )
             settings = {str(name): str(setting) for name, setting in rows}
+            timescale = await connection.scalar(
+                text("SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'")
+            )
+            if timescale is not None:
+                settings[TIMESCALE] = str(timescale)
             made = await connection.scalar(text("SELECT to_regclass(:t)"), {"t": version_table})
             if made is None:
                 return settings, None
@@ -70,7 +76,15 @@ def judge_server(target: str, settings: Mapping[str, str]) -> list[Check]:
         )
     else:
         server = ok(name, f"PostgreSQL {version} answers")
-    return [server, judge_durability(target, settings)]
+    return [server, judge_durability(target, settings), *extensions(target, settings)]
+
+
+def extensions(target: str, settings: Mapping[str, str]) -> list[Check]:
+    """Say that TimescaleDB is there; nothing depends on it."""
+    if TIMESCALE not in settings:
+        return []
+    detail = f"TimescaleDB {settings[TIMESCALE]}: not used, and not tested beside the station"
+    return [ok(f"{target} extension", detail)]
 
 
 def judge_durability(target: str, settings: Mapping[str, str]) -> Check:

@@ -47,8 +47,8 @@ async def measure(
     for kept, series_ids in (await by_kept(store, policy, organization_id)).items():
         sample, scale = sampled(series_ids)
         recent_us = now_us - RECENT_DAYS * US_PER_DAY
-        whole = await store.sizes(sample, raw_before_us=None, rollups_before_us=None)
-        old = await store.sizes(sample, raw_before_us=recent_us, rollups_before_us=recent_us)
+        whole = await store.sizes_of(sample, raw_before_us=None, rollups_before_us=None)
+        old = await store.sizes_of(sample, raw_before_us=recent_us, rollups_before_us=recent_us)
         found.append(measured(kept, len(series_ids), whole, old, now_us=now_us, scale=scale))
     return found
 
@@ -97,7 +97,7 @@ async def measure_removal(
         if before == ALL:
             continue
         sample, scale = sampled(series_ids)
-        old = await store.sizes(
+        old = await store.sizes_of(
             sample,
             raw_before_us=before.raw_before_us or 0,
             rollups_before_us=before.rollups_before_us or 0,

@@ -97,7 +97,7 @@ async def read_system_metrics(request: Request, _caller: OrganizationReader) -> 
 @api_router.get("/system/version", summary="Read the version")
 async def read_version(request: Request, _caller: OrganizationReader) -> VersionRead:
     """Return what runs: the station, the interpreter, the database."""
-    return service.version(request.app.state.station)
+    return await service.version(request.app.state.station)
 
 
 @router.get("/", summary="Read the front page")

@@ -89,6 +89,11 @@ class VersionRead(BaseModel):
     version: str = Field(description="The station's version.", examples=["0.1.0"])
     python: str = Field(description="The interpreter.", examples=["3.11.7"])
     database: str = Field(description="The kind of database.", examples=["sqlite"])
+    telemetry_database: str | None = Field(
+        description="What keeps the readings, with its version and TimescaleDB if that is there;"
+        " null while it does not answer.",
+        examples=["PostgreSQL 15.14 with TimescaleDB 2.11.2"],
+    )
     sqlite: str = Field(description="The linked SQLite library.", examples=["3.40.1"])
 
 

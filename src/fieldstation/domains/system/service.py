@@ -151,12 +151,17 @@ async def system_metrics(state: StationState, *, requests_per_minute: int) -> Sy
     )
 
 
-def version(state: StationState) -> VersionRead:
+async def version(state: StationState) -> VersionRead:
     """Return what runs."""
+    try:
+        telemetry = await state.store.description()
+    except Busy:
+        telemetry = None
     return VersionRead(
         version=__version__,
         python=platform.python_version(),
         database=state.database.dialect,
+        telemetry_database=telemetry,
         sqlite=sqlite3.sqlite_version,
     )
 

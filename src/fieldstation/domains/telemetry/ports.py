@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from fieldstation.domains.telemetry.exchanges import Exchange, ExchangeStore
 from fieldstation.domains.telemetry.sizing import MeasuredStore
-from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape, StoreSizes
 
 US_PER_MINUTE = 60_000_000
 
@@ -167,6 +167,10 @@ class ReadingStore(ExchangeStore, MeasuredStore, Protocol):
 
     async def open(self) -> None:
         """Connect and load what the store needs; the schema exists already (Alembic made it)."""
+        ...
+
+    async def open_beside(self) -> None:
+        """Connect beside a running station and write nothing; only what reads may be asked then."""
         ...
 
     async def close(self) -> None:
@@ -383,6 +387,14 @@ class ReadingStore(ExchangeStore, MeasuredStore, Protocol):
 
     async def totals(self) -> "StoreTotals":
         """Return sizes for the system pages; may be a few seconds old."""
+        ...
+
+    async def sizes(self) -> StoreSizes:
+        """Measure each form of readings; takes seconds where there are very many."""
+        ...
+
+    async def description(self) -> str:
+        """Return what keeps the readings, such as ``PostgreSQL 15.4 with TimescaleDB 2.11.2``."""
         ...
 
 

@@ -21,7 +21,7 @@ class SeriesSizes:
 class MeasuredStore(Protocol):
     """Keeps readings so that they can be measured."""
 
-    async def sizes(
+    async def sizes_of(
         self,
         series_ids: Sequence[int],
         *,

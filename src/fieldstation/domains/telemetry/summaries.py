@@ -1,4 +1,4 @@
-"""What many readings of a series come to: buckets, statistics, the shape of a line."""
+"""What many readings come to: buckets, statistics, the shape of a line, their size."""
 
 from dataclasses import dataclass
 
@@ -54,3 +54,17 @@ class Shape:
     series_id: int
     ts_us: list[int]
     value: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSizes:
+    """How many readings stand in which form, and the bytes of what is packed there.
+
+    Indexes, half-full pages and the intake log are in none of them.
+    """
+
+    sealed_readings: int
+    sealed_bytes: int
+    chunk_readings: int
+    chunk_bytes: int
+    rollup_bytes: int

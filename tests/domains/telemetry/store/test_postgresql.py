@@ -4,8 +4,9 @@ import asyncio
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -15,6 +16,8 @@ from fieldstation.core.clock import SystemClock
 from fieldstation.core.errors import Busy
 from fieldstation.domains.telemetry.ports import Outcome, SeriesKey, Variant
 from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
+from fieldstation.domains.telemetry.store.postgresql_commits import CHANNEL
+from fieldstation.domains.telemetry.store.postgresql_connections import TOGETHER
 from tests.contracts.reading_databases import ReadingDatabase, reading_database
 from tests.contracts.readings import (
     NOON_US,
@@ -26,6 +29,7 @@ from tests.contracts.readings import (
     rows_of,
 )
 from tests.domains.telemetry.store.lossy_proxy import LossyProxy
+from tests.wait_until import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -124,12 +128,16 @@ async def test_ended_session_is_replaced(database: ReadingDatabase) -> None:
     assert await store.log_bounds() == {"node-a": (1, 2)}
 
 
+@pytest.mark.parametrize("before", [0, 1])
 async def test_answer_lost_during_the_commit_is_settled_by_the_retry(
-    proxy: LossyProxy, distant: PostgresqlReadingStore
+    proxy: LossyProxy, distant: PostgresqlReadingStore, before: int
 ) -> None:
+    """The first append is a transaction, later ones are a statement each."""
     (series,) = await make_series(distant, 1)
+    for at in range(before):
+        await append(distant, [Given(series.id, NOON_US - 1 - at)])
     given = [Given(series.id, NOON_US + at) for at in range(10)]
-    proxy.lose_answer_to(b"COMMIT")
+    proxy.lose_answer_to(CHANNEL.encode())
 
     with pytest.raises(Busy):
         await append(distant, given)
@@ -137,8 +145,89 @@ async def test_answer_lost_during_the_commit_is_settled_by_the_retry(
 
     assert outcomes == bytes([Outcome.DUPLICATE]) * 10
     assert await append(distant, [Given(series.id, NOON_US + 99)]) is None
-    assert await distant.log_bounds() == {"node-a": (1, 2)}
+    assert await distant.log_bounds() == {"node-a": (1, before + 2)}
     await distant.close()
+
+
+async def test_a_node_that_is_alone_commits_in_one_statement(database: ReadingDatabase) -> None:
+    """What other nodes commit or do meanwhile is taken into account all the same."""
+    one, two = await database.open("node-a"), await database.open("node-b")
+    (series,) = await make_series(one, 1)
+    admin = await asyncpg.connect(database.url)
+
+    async def transactions_of(store: PostgresqlReadingStore, at: int, value: float = 0.0) -> bool:
+        """Append a reading; tell whether it took a transaction of several statements."""
+        with counting(store) as transactions:
+            outcomes = await append(store, [Given(series.id, NOON_US + at, value)])
+        fate.append(None if outcomes is None else Outcome(outcomes[0]))
+        return bool(transactions)
+
+    fate: list[Outcome | None] = []
+    assert isinstance(one, PostgresqlReadingStore)
+    assert isinstance(two, PostgresqlReadingStore)
+    assert await transactions_of(one, 0)
+    assert not await transactions_of(one, 1)
+    assert not await transactions_of(one, 2)
+    # Another node was there: its reading is known, and the next ones look first.
+    assert await transactions_of(two, 3)
+    assert await transactions_of(one, 3, value=1.0)
+    assert fate[-1] is Outcome.CONFLICT
+    assert await transactions_of(one, 4)
+    assert not await transactions_of(one, 5)
+    # Another node writes something: it is waited for.
+    async with asyncio.TaskGroup() as tasks, admin.transaction():
+        await admin.execute(f"SELECT {TOGETHER}")
+        waiting = tasks.create_task(transactions_of(one, 6), name="append")
+        await wait_until(lambda: waits_for_a_lock(admin))
+        assert not waiting.done()
+    assert waiting.result()
+    assert [found for found in fate if found is not Outcome.CONFLICT] == [None] * 7
+    assert len(await everything(two, [series])) == 7
+    await admin.close()
+
+
+@contextmanager
+def counting(store: PostgresqlReadingStore) -> Iterator[list[None]]:
+    """Note each transaction of several statements that a store begins."""
+    server, begun = store._postgresql, []  # noqa: SLF001 - how it commits shows nowhere else
+    transact = server.transact
+
+    async def noted(*args: Any, **options: Any) -> Any:
+        begun.append(None)
+        return await transact(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "transact", noted)
+        yield begun
+
+
+async def waits_for_a_lock(admin: asyncpg.Connection) -> bool:
+    waiting = (
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+    )
+    return bool(await admin.fetchval(waiting))
+
+
+async def test_entries_that_were_trimmed_unseen_are_not_numbered_again(
+    database: ReadingDatabase,
+) -> None:
+    one, two = await database.open("node-a"), await database.open("node-b")
+    (series,) = await make_series(one, 1)
+    for at in range(2):
+        await append(one, [Given(series.id, NOON_US + at)])
+    for at in range(2, 5):
+        await append(two, [Given(series.id, NOON_US + at)])
+    await two.flush()
+    assert await two.trim_log(before_us=database.clock.now_us() + 1) == 3
+
+    await append(one, [Given(series.id, NOON_US + 9)])
+
+    admin = await asyncpg.connect(database.url)
+    rows = await admin.fetch("SELECT id, node_id FROM intake_batch ORDER BY id")
+    assert [tuple(row) for row in rows] == [(2, "node-a"), (5, "node-b"), (6, "node-a")]
+    await admin.close()
+    assert len(await everything(two, [series])) == 6
 
 
 async def test_server_away_is_busy_at_once_and_the_store_recovers(

@@ -19,6 +19,9 @@ class Dialect(Protocol):
     bytes_on_disk: str
     """A statement returning the size of the tables; what lies beside them counts apart."""
 
+    description: str
+    """A statement returning the server or library and its version, and extensions to know of."""
+
     def rows(self, placeholder: str, alias: str, **columns: str) -> str:
         """Unpack a JSON argument (``as_json``) into a row source ``alias(columns…)``.
 
@@ -48,6 +51,7 @@ class SqliteDialect:
 
     row_lock = ""
     bytes_on_disk = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+    description = "SELECT 'SQLite ' || sqlite_version()"
 
     def rows(self, placeholder: str, alias: str, **columns: str) -> str:
         if len(columns) == 1:
@@ -80,6 +84,11 @@ class PostgresqlDialect:
         "'series', 'series_variant', 'series_hour', 'chunk', 'sealed', 'reading_detail',"
         " 'intake_batch', 'last_value', 'refusal', 'mqtt_exchange', 'rollup', 'rollup_stale'"
         "]) AS t(name)"
+    )
+    description = (
+        "SELECT 'PostgreSQL ' || current_setting('server_version') || COALESCE("
+        "(SELECT ' with TimescaleDB ' || extversion FROM pg_extension"
+        " WHERE extname = 'timescaledb'), '')"
     )
 
     def rows(self, placeholder: str, alias: str, **columns: str) -> str:

@@ -18,6 +18,7 @@ class MariadbDialect:
     """
 
     row_lock = "FOR UPDATE"
+    description = "SELECT CONCAT('MariaDB ', VERSION())"
 
     def __init__(self) -> None:
         names = ", ".join(f"'{name}'" for name in telemetry_metadata.tables)

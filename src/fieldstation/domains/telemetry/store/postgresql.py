@@ -5,16 +5,20 @@ from contextlib import AbstractAsyncContextManager
 from fieldstation.core.clock import Clock
 from fieldstation.domains.telemetry.store.dialect import PostgresqlDialect
 from fieldstation.domains.telemetry.store.postgresql_commits import (
+    CHANNEL,
+    ENTER,
     Commits,
     committing,
     hearing_commits,
 )
 from fieldstation.domains.telemetry.store.postgresql_connections import Server
+from fieldstation.domains.telemetry.store.recording import Committing
 from fieldstation.domains.telemetry.store.served import (
     READS_WAITING_MAX,
     WRITES_WAITING_MAX,
     ServedStore,
 )
+from fieldstation.domains.telemetry.store.steps import Steps
 
 
 class PostgresqlReadingStore(ServedStore):
@@ -45,3 +49,6 @@ class PostgresqlReadingStore(ServedStore):
 
     def _commit_entry(self) -> str:
         return committing(self._node_id)
+
+    async def _enter(self, steps: Steps[Committing]) -> Committing | None:
+        return await self._postgresql.enter(steps, ENTER, CHANNEL)

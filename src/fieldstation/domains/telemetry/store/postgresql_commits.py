@@ -7,16 +7,24 @@ no round trip of its own. A slow poll beside it finds what a lost notification w
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from fieldstation.core.errors import Busy
-from fieldstation.domains.telemetry.store.postgresql_connections import Server
-
-if TYPE_CHECKING:
-    pass
+from fieldstation.domains.telemetry.store.postgresql_connections import ALONE_IF_FREE, Server
+from fieldstation.domains.telemetry.store.recording import LOG_NAMES
 
 CHANNEL = "fieldstation_readings"
 POLL_INTERVAL_S = 1.0
+
+ENTER = (
+    f"WITH turn AS MATERIALIZED (SELECT {ALONE_IF_FREE} AS taken), entry AS ("
+    f"INSERT INTO intake_batch ({', '.join(LOG_NAMES)})"
+    " SELECT $1::bigint, $2, $3::bigint, $4::bigint, $5::bigint, $6::bytea FROM turn WHERE taken"
+    " AND NOT EXISTS (SELECT FROM intake_batch WHERE id >= $1) RETURNING node_id)"
+    " SELECT pg_notify($7, node_id) FROM entry"
+)
+"""Commits a log entry by itself and tells the others on a channel, if nobody else writes now and
+no entry is newer. The key ``id`` decides between two that look at the same moment.
+"""
 
 
 def committing(node_id: str) -> str:

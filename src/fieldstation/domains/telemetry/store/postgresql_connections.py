@@ -41,11 +41,16 @@ SESSION = {
 # Who appends holds this lock alone, who writes anything else shares it.
 TOGETHER = "pg_advisory_xact_lock_shared(7308604757861180787)"
 ALONE = "pg_advisory_xact_lock(7308604757861180787)"
+ALONE_IF_FREE = "pg_try_advisory_xact_lock(7308604757861180787)"
 # Held by the session of the node that flushes; it ends with that session.
 FLUSHING = "pg_advisory_lock(7308604757861180788)"
 FLUSHING_WAIT_MS = 10_000
 
 Result = TypeVar("Result")
+
+
+class NotEntered(Exception):
+    """A statement that was to insert a row did not."""
 
 
 class Server:
@@ -109,30 +114,58 @@ class Server:
         The caller never overlaps two. ``alone``: no other node's transaction runs meanwhile.
         ``commit`` gives the statement that commits a result.
 
-        After anything but a success or a taken key the connection is given up, and the server rolls
-        back. When that happens during the commit nobody knows whether it took place; the caller has
-        to look.
+        After anything but a success the connection is given up, and the server rolls back. When
+        that happens during the commit nobody knows whether it took place; the caller has to look.
         """
         with self.naming_errors():
-            if self._writer is None or self._writer.is_closed():
-                self._writer = await self._asyncpg.connect(
-                    self._dsn,
-                    timeout=CONNECT_TIMEOUT_S,
-                    command_timeout=WRITE_TIMEOUT_S,
-                    server_settings=SESSION,
-                )
-            connection = self._writer
-            finished = False
-            try:
+            async with self._lent_writer() as connection:
                 await connection.execute(f"BEGIN; SELECT {ALONE if alone else TOGETHER}")
                 result = await work(connection)
                 await connection.execute(commit(result))
-                finished = True
-            finally:
-                if not finished:
-                    self._writer = None
-                    connection.terminate()
             return result
+
+    async def enter(self, steps: Steps[Result], statement: str, *more: str) -> Result | None:
+        """Run steps of which at most one inserts, a single row: by ``statement`` in its place, with
+        ``more`` arguments behind the row's. It is its own transaction, and one turn where
+        ``transact`` takes four.
+
+        None, and nothing is written, when ``statement`` returns no row or a key is taken. The
+        caller never overlaps two; after a failure it has to look, as there.
+        """
+
+        async def execute(step: Query | Insert) -> list[Row]:
+            if isinstance(step, Query):
+                return await connection.fetch(step.sql, *step.args)
+            (row,) = zip(*step.columns, strict=True)
+            if not await connection.fetch(statement, *row, *more):
+                raise NotEntered
+            return []
+
+        with self.naming_errors():
+            async with self._lent_writer() as connection:
+                try:
+                    return await driven(steps, execute)
+                except (NotEntered, self._asyncpg.UniqueViolationError):
+                    return None
+
+    @asynccontextmanager
+    async def _lent_writer(self) -> "AsyncGenerator[asyncpg.Connection, None]":
+        """Lend the one writing connection; unless all goes well it is given up."""
+        if self._writer is None or self._writer.is_closed():
+            self._writer = await self._asyncpg.connect(
+                self._dsn,
+                timeout=CONNECT_TIMEOUT_S,
+                command_timeout=WRITE_TIMEOUT_S,
+                server_settings=SESSION,
+            )
+        connection, finished = self._writer, False
+        try:
+            yield connection
+            finished = True
+        finally:
+            if not finished:
+                self._writer = None
+                connection.terminate()
 
     @asynccontextmanager
     async def session(self, **server_settings: str) -> "AsyncGenerator[asyncpg.Connection, None]":
@@ -198,6 +231,10 @@ class Server:
 async def _execute(connection: "asyncpg.Connection", step: Query | Insert) -> list[Row]:
     if isinstance(step, Query):
         return await connection.fetch(step.sql, *step.args)
+    if len(step.columns[0]) == 1:
+        (row,) = zip(*step.columns, strict=True)
+        await connection.execute(_row_text(step.table, step.names, step.on_conflict), *row)
+        return []
     if step.on_conflict:
         text = _insert_text(step.table, step.names, step.on_conflict)
         await connection.execute(text, *step.columns)
@@ -215,6 +252,12 @@ def _insert_text(table: Table, names: tuple[str, ...], on_conflict: str) -> str:
     arrays = ", ".join(f"${at}::{kind}[]" for at, kind in enumerate(kinds, start=1))
     into = f"INSERT INTO {table.name} ({', '.join(names)})"
     return f"{into} SELECT * FROM unnest({arrays}) {on_conflict}"
+
+
+@lru_cache(maxsize=64)
+def _row_text(table: Table, names: tuple[str, ...], on_conflict: str) -> str:
+    marks = ", ".join(f"${at}" for at in range(1, len(names) + 1))
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks}) {on_conflict}"
 
 
 def load_driver() -> Any:  # a module that need not be installed has no type

@@ -5,15 +5,25 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from fieldstation.core.clock import Clock
+from fieldstation.core.settings import Settings
+from fieldstation.db.engines import telemetry_url
 from fieldstation.db.mariadb import BACKEND
 from fieldstation.domains.telemetry.ports import ReadingStore
 from fieldstation.domains.telemetry.store.mariadb import MariadbReadingStore
 from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
+from fieldstation.domains.telemetry.store.sealing import SealLimits
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
+from fieldstation.domains.telemetry.store.stepped import SteppedStore
 
 
-def reading_store(url: URL, *, node_id: str, clock: Clock) -> ReadingStore:
-    """Return this node's store at a database URL."""
+def reading_store(settings: Settings, *, node_id: str, clock: Clock) -> ReadingStore:
+    """Return this node's store of the telemetry database."""
+    store = _store_at(telemetry_url(settings), node_id=node_id, clock=clock)
+    store.seal_limits = SealLimits(age_hours=settings.telemetry.seal_after_hours)
+    return store
+
+
+def _store_at(url: URL, *, node_id: str, clock: Clock) -> SteppedStore:
     if url.get_backend_name() == "sqlite":
         return SqliteReadingStore(Path(url.database or ""), node_id=node_id, clock=clock)
     if url.get_backend_name() == BACKEND:

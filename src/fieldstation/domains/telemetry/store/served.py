@@ -118,6 +118,8 @@ class ServedStore(SteppedStore):
         self._reads = Slots(reads_waiting_max)
         self._closed = False
         self._position: Position | None = None
+        self._undisturbed = False
+        """Whether the last transaction of an append met no entry of another node."""
         self._following = asyncio.Lock()
 
     @abstractmethod
@@ -134,6 +136,10 @@ class ServedStore(SteppedStore):
             await self._finish_flush()
         await self._write(catch_up(self._dialect, self._recent))
 
+    async def open_beside(self) -> None:
+        await self._server.open()
+        await super().open_beside()
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -143,34 +149,48 @@ class ServedStore(SteppedStore):
 
     async def _append(self, batch: Batch) -> Appended:
         async with self._writing():
-            position = self._position
             # Until the commit has returned nothing is known; the next append looks again.
-            self._position = None
-
-            async def work(connection: Connection) -> Committing:
-                await self._server.drive(connection, catch_up(self._dialect, self._recent))
-                found = position or await self._server.drive(
-                    connection, end_of_log(self._dialect, self._node_id)
+            position, self._position = self._position, None
+            done: Committing | None = None
+            if position is not None and batch.is_plain and self._undisturbed:
+                done = await self._enter(self._recording(batch, position))
+            if done is None:
+                done = await self._server.transact(
+                    lambda connection: self._record(connection, batch, position),
+                    alone=True,
+                    commit=lambda done: self._commit_entry() if len(done.kept) else "COMMIT",
                 )
-                steps = record(
-                    self._dialect,
-                    batch,
-                    node_id=self._node_id,
-                    position=found,
-                    now_us=self._clock.now_us(),
-                    recent=self._recent,
-                )
-                return await self._server.drive(connection, steps)
-
-            done = await self._server.transact(
-                work,
-                alone=True,
-                commit=lambda done: self._commit_entry() if len(done.kept) else "COMMIT",
-            )
             if len(done.kept):
                 self._recent.add(done.kept, done.entry_id)
             self._position = done.position
             return done.appended
+
+    async def _record(
+        self, connection: Connection, batch: Batch, position: Position | None
+    ) -> Committing:
+        known_id = self._recent.last_id
+        await self._server.drive(connection, catch_up(self._dialect, self._recent))
+        self._undisturbed = self._recent.last_id == known_id
+        if position is None:
+            found = end_of_log(self._dialect, self._node_id)
+            position = await self._server.drive(connection, found)
+        return await self._server.drive(connection, self._recording(batch, position))
+
+    def _recording(self, batch: Batch, position: Position) -> Steps[Committing]:
+        return record(
+            self._dialect,
+            batch,
+            node_id=self._node_id,
+            position=position,
+            now_us=self._clock.now_us(),
+            recent=self._recent,
+        )
+
+    async def _enter(self, steps: Steps[Committing]) -> Committing | None:
+        """Commit a plain batch in one statement where the database can: no other node writes just
+        now or committed what is not known here. None, and nothing is written, otherwise."""
+        steps.close()
+        return None
 
     async def follow_others(
         self, after: Mapping[str, int]

@@ -21,6 +21,7 @@ from fieldstation.domains.telemetry.sizing import SeriesSizes
 from fieldstation.domains.telemetry.store import (
     aggregates,
     exchanges,
+    flushing,
     intake_log,
     last_values,
     pages,
@@ -30,9 +31,9 @@ from fieldstation.domains.telemetry.store import (
     sizes,
     totals,
 )
-from fieldstation.domains.telemetry.store.recording import Batch
+from fieldstation.domains.telemetry.store.recording import Batch, catch_up
 from fieldstation.domains.telemetry.store.upkeep import KeptStore
-from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape, StoreSizes
 
 
 class SteppedStore(KeptStore):
@@ -236,7 +237,7 @@ class SteppedStore(KeptStore):
     async def trim_refusals(self, *, keep_per_device: int) -> int:
         return await self._write(refusals.trim(self._dialect, keep_per_device=keep_per_device))
 
-    async def sizes(
+    async def sizes_of(
         self,
         series_ids: Sequence[int],
         *,
@@ -251,6 +252,17 @@ class SteppedStore(KeptStore):
             now_us=self._clock.now_us(),
         )
         return await self._read(steps)
+
+    async def open_beside(self) -> None:
+        done = await self._read(flushing.progress(self._dialect))
+        self._recent.begin_at(done.flushed)
+        await self._read(catch_up(self._dialect, self._recent))
+
+    async def sizes(self) -> StoreSizes:
+        return await self._read(totals.sizes())
+
+    async def description(self) -> str:
+        return await self._read(totals.description(self._dialect))
 
     async def totals(self) -> StoreTotals:
         beside = await self._bytes_beside()

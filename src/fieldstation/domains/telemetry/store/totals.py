@@ -7,6 +7,7 @@ from fieldstation.domains.telemetry.store.deletion import DELETED
 from fieldstation.domains.telemetry.store.dialect import Dialect
 from fieldstation.domains.telemetry.store.recent import Part
 from fieldstation.domains.telemetry.store.steps import Query, Steps
+from fieldstation.domains.telemetry.summaries import StoreSizes
 
 
 def totals(dialect: Dialect, parts: Sequence[Part]) -> Steps[StoreTotals]:
@@ -41,6 +42,38 @@ def totals(dialect: Dialect, parts: Sequence[Part]) -> Steps[StoreTotals]:
         oldest_us=min([*oldest, *known(extremes[0], sealed_extremes[0])], default=None),
         newest_us=max([*newest, *known(extremes[1], sealed_extremes[1])], default=None),
     )
+
+
+def sizes() -> Steps[StoreSizes]:
+    """Measure each form of readings.
+
+    Cost: reads the head of every row: one for 4,096 sealed readings, one for each hour of a series
+    that is not sealed, and some 377 a year of a series' rollups. A billion readings take
+    some seconds on a cold disk.
+    """
+    ((sealed_readings, sealed_bytes),) = yield Query(_packed_in("sealed"))
+    ((chunk_readings, chunk_bytes),) = yield Query(_packed_in("chunk"))
+    ((rollup_bytes,),) = yield Query(
+        "SELECT COALESCE(SUM(LENGTH(data) + COALESCE(LENGTH(sketches), 0)), 0) FROM rollup"
+    )
+    return StoreSizes(
+        sealed_readings=int(sealed_readings),
+        sealed_bytes=int(sealed_bytes),
+        chunk_readings=int(chunk_readings),
+        chunk_bytes=int(chunk_bytes),
+        rollup_bytes=int(rollup_bytes),
+    )
+
+
+def description(dialect: Dialect) -> Steps[str]:
+    """Ask the database what it is: one look."""
+    ((text,),) = yield Query(dialect.description)
+    return str(text)
+
+
+def _packed_in(table: str) -> str:
+    # The name is one of our two.
+    return f"SELECT COALESCE(SUM(count), 0), COALESCE(SUM(LENGTH(data)), 0) FROM {table}"
 
 
 def known(*instants: int | None) -> list[int]:
