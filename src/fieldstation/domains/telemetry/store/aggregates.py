@@ -286,7 +286,8 @@ class Ranks:
             rest = sketched(np.concatenate(self.values))
             self.days.append(Sketch(rest.bins, rest.counts * self.stride))
             self.values = []
-        self.days = [added(self.days)]
+        if len(self.days) > 1:
+            self.days = [added(self.days)]
         return percentile_of(self.days[0], percent, minimum=minimum, maximum=maximum)
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fieldstation.domains.telemetry.store.points import Floats, Integers
+from fieldstation.domains.telemetry.store.points import Floats, Integers, runs
 
 ACCURACY = 0.01
 LOG_GAMMA = float(np.log((1 + ACCURACY) / (1 - ACCURACY)))
@@ -48,10 +48,10 @@ def added(sketches: Sequence[Sketch]) -> Sketch:
     """Add sketches up: the one of all their values."""
     bins = np.concatenate([one.bins for one in sketches])
     counts = np.concatenate([one.counts for one in sketches])
-    distinct, places = np.unique(bins, return_inverse=True)
-    total = np.zeros(len(distinct), np.int64)
-    np.add.at(total, places, counts)
-    return Sketch(distinct, total)
+    order = np.argsort(bins, kind="stable")  # merges, for each sketch ascends
+    bins = bins[order]
+    first = runs(bins)[:-1]
+    return Sketch(bins[first], np.add.reduceat(counts[order], first))
 
 
 def percentile_of(sketch: Sketch, percent: int, *, minimum: float, maximum: float) -> float:
@@ -61,7 +61,7 @@ def percentile_of(sketch: Sketch, percent: int, *, minimum: float, maximum: floa
     above = min(place + 1, int(ends[-1]) - 1)
     share = rest / 100
     low, high = (
-        float(np.clip(_middle(int(sketch.bins[at])), minimum, maximum))
+        min(max(_middle(int(sketch.bins[at])), minimum), maximum)
         for at in np.searchsorted(ends, (place, above), side="right").tolist()
     )
     return low * (1 - share) + high * share

@@ -56,6 +56,7 @@ class Walk:
     def _fit(self, readings: int) -> None:
         """Take more hours at a time while they hold few readings, fewer when they hold many."""
         if readings < BLOCK_READINGS // 2:
-            self._hours_per_block = min(self._hours_per_block * 2, BLOCK_HOURS_MAX)
+            longer = 4 if readings < BLOCK_READINGS // 8 else 2
+            self._hours_per_block = min(self._hours_per_block * longer, BLOCK_HOURS_MAX)
         elif readings > BLOCK_READINGS:
             self._hours_per_block = max(1, self._hours_per_block // 2)
