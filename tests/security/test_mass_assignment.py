@@ -23,6 +23,7 @@ DECIDED_HERE: dict[str, Any] = {
     "kind": "user",
     "created_at": "2020-01-01T00:00:00Z",
     "updated_at": "2020-01-01T00:00:00Z",
+    "member_count": 7,
     "revoked_at": None,
     "last_used_at": "2020-01-01T00:00:00Z",
     "password_hash": "$argon2id$x",
@@ -62,6 +63,7 @@ def ids_of(client: StationClient, device: TestDevice) -> dict[str, str]:
         "user_id": me["id"],
         "organization_id": organization_id,
         "key_id": DECIDED_HERE["id"],
+        "group_id": DECIDED_HERE["id"],
     }
 
 

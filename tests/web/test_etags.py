@@ -27,7 +27,13 @@ def organization(client: StationClient) -> Made:
     return f"/api/v1/organizations/{made['id']}", {"name": "Renamed"}
 
 
-KINDS: list[Callable[[StationClient], Made]] = [device, user, organization]
+def device_group(client: StationClient) -> Made:
+    form: dict[str, object] = {"name": "Lab", "device_ids": []}
+    made = expect(client.http.post("/api/v1/device-groups", json=form), 201)
+    return f"/api/v1/device-groups/{made['id']}", {"name": "Lab", "tag_expression": "lab"}
+
+
+KINDS: list[Callable[[StationClient], Made]] = [device, device_group, user, organization]
 
 
 @pytest.mark.parametrize("make", KINDS)
@@ -109,7 +115,7 @@ def test_a_key_ends_only_by_its_own_tag(client: StationClient, kind: str) -> Non
     expect(client.http.delete(key, headers={"If-Match": made.headers["etag"]}), 204)
 
 
-@pytest.mark.parametrize("make", [device, user, organization])
+@pytest.mark.parametrize("make", KINDS)
 def test_what_was_just_made_has_its_tag_already(
     client: StationClient, make: Callable[[StationClient], Made]
 ) -> None:

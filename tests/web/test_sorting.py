@@ -118,6 +118,14 @@ def device_keys(client: StationClient) -> str:
     return path
 
 
+def device_groups(client: StationClient) -> str:
+    for name in reversed(NAMES):
+        expect(
+            client.http.post("/api/v1/device-groups", json={"name": name, "device_ids": []}), 201
+        )
+    return "/api/v1/device-groups"
+
+
 @pytest.mark.parametrize(
     ("make", "fields"),
     [
@@ -126,6 +134,7 @@ def device_keys(client: StationClient) -> str:
         (members, ("created_at", "email")),
         (personal_keys, ("created_at", "name")),
         (device_keys, ("created_at", "name")),
+        (device_groups, ("created_at", "updated_at", "name")),
     ],
 )
 def test_every_list_is_sorted_counted_and_cut_into_pages(

@@ -24,6 +24,7 @@ Spent = Literal[
     "",
     "device_id",
     "export_id",
+    "group_id",
     "key_id",
     "own_key_id",
     "user_id",
@@ -67,6 +68,10 @@ def replacing(world: World) -> Any:
     return {"email": world.ours.spare, "role": "viewer"}
 
 
+def grouping(_world: World) -> Any:
+    return {"name": uuid4().hex, "device_ids": []}
+
+
 READING = fixed(sensor_type="t", value=1)
 NAME = fixed(name="renamed")
 KEY = fixed(name="k", scopes=["org:read"])
@@ -76,6 +81,8 @@ API = "/api/v1"
 DEVICE, KEYS = "/api/v1/devices/{device_id}", "/api/v1/auth/api-keys"
 USER, ORGANIZATION = "/api/v1/users/{user_id}", "/api/v1/organizations/{organization_id}"
 EXPORTS = "/api/v1/data/exports"
+GROUPS, GROUP = "/api/v1/device-groups", "/api/v1/device-groups/{group_id}"
+IN_GROUP = GROUP + "/members/{device_id}"
 MEMBER = ORGANIZATION + "/members/{user_id}"
 READ_DEVICES, READ_TELEMETRY = "devices:read", "telemetry:read"
 
@@ -139,6 +146,15 @@ ROUTES: Mapping[str, Rule] = {
     f"POST {DEVICE}/keys": Rule("operator", "devices:write", body=fixed(), spends="device_id"),
     f"DELETE {DEVICE}/keys/{{key_id}}": Rule("operator", "devices:write", spends="key_id"),
     f"POST {DEVICE}/heartbeat": Rule("device", "device", body=fixed()),
+    f"GET {GROUPS}": Rule("viewer", READ_DEVICES),
+    f"POST {GROUPS}": Rule("operator", "devices:write", body=grouping),
+    f"GET {GROUP}": Rule("viewer", READ_DEVICES),
+    f"PUT {GROUP}": Rule("operator", "devices:write", body=grouping, spends="group_id"),
+    f"PATCH {GROUP}": Rule("operator", "devices:write", body=NAME),
+    f"DELETE {GROUP}": Rule("operator", "devices:write", spends="group_id"),
+    f"GET {GROUP}/devices": Rule("viewer", READ_DEVICES),
+    f"PUT {IN_GROUP}": Rule("operator", "devices:write"),
+    f"DELETE {IN_GROUP}": Rule("operator", "devices:write", spends="group_id"),
 
     f"POST {DEVICE}/readings": Rule("operator", "telemetry:write", devices=True, body=READING),
     f"GET {DEVICE}/readings": Rule("viewer", READ_TELEMETRY, devices=True),

@@ -141,6 +141,7 @@ def assert_untouched(world: World) -> None:
     ours, owner = world.ours, world.ours.owner
     assert owner.get(f"/api/v1/devices/{ours.device.id}")["id"] == ours.device.id
     assert owner.get(f"/api/v1/users/{ours.ids['user_id']}")["email"] == ours.spare
+    assert owner.get(f"/api/v1/device-groups/{ours.ids['group_id']}")["member_count"] == 1
 
 
 def foreign_and_missing(
@@ -183,7 +184,9 @@ def snapshot(world: World, owner: Caller) -> dict[str, Any]:
     """Return what an organization holds."""
     tenant = world.ours if owner.ours else world.theirs
     device, here = f"/api/v1/devices/{tenant.device.id}", tenant.ids["organization_id"]
+    group = f"/api/v1/device-groups/{tenant.ids['group_id']}"
     paths = [
+        *("/api/v1/device-groups?limit=200", group, f"{group}/devices"),
         *("/api/v1/devices?limit=200", "/api/v1/users?limit=200", "/api/v1/auth/api-keys"),
         *(
             f"{device}/keys",
@@ -195,8 +198,9 @@ def snapshot(world: World, owner: Caller) -> dict[str, Any]:
     found = {path: world.ask(owner, f"GET {path}", {}).json() for path in paths}
     for person in found["/api/v1/users?limit=200"]["items"]:
         person.pop("last_login_at")
-    for thing in found["/api/v1/devices?limit=200"]["items"]:
-        thing.pop("last_seen_at")
+    for path in ("/api/v1/devices?limit=200", f"{group}/devices"):
+        for thing in found[path]["items"]:
+            thing.pop("last_seen_at")
     for key in (*found[f"{device}/keys"]["items"], *found["/api/v1/auth/api-keys"]["items"]):
         key.pop("last_used_at")
     return found

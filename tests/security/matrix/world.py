@@ -1,7 +1,7 @@
 """Two organizations of one station, and everybody who may call from inside, outside, or nowhere."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -112,15 +112,8 @@ class World:
     def fresh(self, spent: str, caller: Caller) -> tuple[Caller, dict[str, str]]:
         """Return the caller and the ids for a request that uses something up."""
         owner, ids = self.ours.owner.http, dict(self.ours.ids)
-        if spent == "device_id":
-            ids["device_id"] = self.ours.owner.register_device().id
-        elif spent == "export_id":
-            ids["export_id"] = finished_export(self.ours.owner)
-        elif spent == "key_id":
-            path = f"/api/v1/devices/{ids['device_id']}/keys"
-            ids["key_id"] = expect(owner.post(path, json={}), 201)["id"]
-        elif spent == "user_id":
-            ids["user_id"] = hire(self.ours.owner, "viewer")[0]
+        if spent in MADE_BY_OWNER:
+            ids[spent] = MADE_BY_OWNER[spent](self.ours)
         elif spent == "organization_id" and caller.kind == "session":
             made = expect(owner.post("/api/v1/organizations", json={"name": "spent"}), 201)
             ids["organization_id"] = made["id"]
@@ -159,6 +152,27 @@ def finished_export(owner: StationClient) -> str:
     return made["id"]
 
 
+def group_of(owner: StationClient, device: TestDevice) -> str:
+    """Make a group that lists a device."""
+    form = {"name": uuid4().hex, "device_ids": [device.id]}
+    return expect(owner.http.post("/api/v1/device-groups", json=form), 201)["id"]
+
+
+def key_of(owner: StationClient, device: TestDevice) -> str:
+    """Give a device a further key; return its id."""
+    return expect(owner.http.post(f"/api/v1/devices/{device.id}/keys", json={}), 201)["id"]
+
+
+MADE_BY_OWNER: Mapping[str, Callable[[Tenant], str]] = {
+    "device_id": lambda ours: ours.owner.register_device().id,
+    "export_id": lambda ours: finished_export(ours.owner),
+    "group_id": lambda ours: group_of(ours.owner, ours.device),
+    "key_id": lambda ours: key_of(ours.owner, ours.device),
+    "user_id": lambda ours: hire(ours.owner, "viewer")[0],
+}
+"""What requests use up, made anew."""
+
+
 def settle(owner: StationClient) -> Tenant:
     """Fill an organization."""
     device, sibling = owner.register_device(name="ours"), owner.register_device(name="sibling")
@@ -170,6 +184,7 @@ def settle(owner: StationClient) -> Tenant:
     ids = {
         "device_id": device.id,
         "export_id": finished_export(owner),
+        "group_id": group_of(owner, device),
         "key_id": key["id"],
         "own_key_id": own_key["id"],
         "user_id": spare_id,

@@ -9,7 +9,7 @@ import httpx2
 import msgspec
 
 from tests.clients import PASSWORD, StationClient, expect
-from tests.security.matrix.world import finished_export
+from tests.security.matrix.world import finished_export, group_of
 
 ENCODE: dict[str, Callable[[Any], bytes]] = {
     "application/json": msgspec.json.encode,
@@ -91,6 +91,17 @@ def by_a_user_for_a_device(client: StationClient, body: Any) -> Sent:
     return client.register_device().id, body, {}
 
 
+def with_a_device(client: StationClient, body: Any) -> Sent:
+    """Let a group list a device that there is, under a name that nobody has."""
+    listed = {"device_ids": [client.register_device().id]} if body.get("device_ids") else {}
+    named = {"name": uuid4().hex} if "name" in body else {}
+    return "", {**body, **named, **listed}, {}
+
+
+def for_a_group(client: StationClient, body: Any) -> Sent:
+    return group_of(client, client.register_device()), *with_a_device(client, body)[1:]
+
+
 def for_an_organization(client: StationClient, body: Any) -> Sent:
     made = expect(client.http.post("/api/v1/organizations", json={"name": "Harbour"}), 201)
     return made["id"], body, {}
@@ -124,6 +135,9 @@ PREPARE: dict[str, Callable[[StationClient, Any], Sent]] = {
     "PATCH /api/v1/users/{user_id}": for_a_user,
     "PUT /api/v1/devices/{device_id}": by_a_user_for_a_device,
     "PATCH /api/v1/devices/{device_id}": by_a_user_for_a_device,
+    "POST /api/v1/device-groups": with_a_device,
+    "PUT /api/v1/device-groups/{group_id}": for_a_group,
+    "PATCH /api/v1/device-groups/{group_id}": for_a_group,
     "POST /api/v1/data/export": exporting,
     "POST /api/v1/devices/{device_id}/keys": by_a_user_for_a_device,
     "POST /api/v1/devices/{device_id}/heartbeat": for_a_device,
@@ -150,9 +164,7 @@ def prepared(client: StationClient, example: Example) -> httpx2.Request:
 
 def bodiless(client: StationClient, method: str, path: str) -> httpx2.Request:
     """Return the request of an operation that takes no body, its objects made."""
-    ids: list[str] = []
-    if "{device_id}" in path:
-        ids.append(client.register_device().id)
+    ids = devices_and_groups(client, path)
     if "{organization_id}" in path:
         ids.append(client.get("/api/v1/users/me")["organizations"][0]["organization_id"])
     if path.endswith("/keys/{key_id}"):
@@ -167,6 +179,14 @@ def bodiless(client: StationClient, method: str, path: str) -> httpx2.Request:
     if "{user_id}" in path:
         ids.append(for_a_user(client, None)[0])
     return client.http.build_request(method, with_ids(path, ids))
+
+
+def devices_and_groups(client: StationClient, path: str) -> list[str]:
+    if "{group_id}" not in path:
+        return [client.register_device().id] if "{device_id}" in path else []
+    member = client.register_device()
+    group = group_of(client, member)
+    return [group, member.id] if "{device_id}" in path else [group]
 
 
 def with_ids(path: str, ids: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from tests.clients import PASSWORD, StationClient
-from tests.security.matrix.world import finished_export
+from tests.security.matrix.world import finished_export, group_of
 from tests.station_process import StationProcess, running_station
 
 HERE = Path(__file__).parent
@@ -89,6 +89,7 @@ def make_objects(owner: StationClient) -> dict[str, list[str]]:
         "device": [devices[0].id],
         "devices": [device.id for device in devices[1:]],
         "exports": [finished_export(owner) for _ in range(OBJECTS)],
+        "groups": [group_of(owner, device) for device in devices],
         "keys": [owner.http.post("/api/v1/auth/api-keys", json=k).json()["id"] for k in keys],
         "users": [owner.http.post("/api/v1/users", json=user).json()["id"] for user in users],
         "organizations": [me["organizations"][0]["organization_id"]],

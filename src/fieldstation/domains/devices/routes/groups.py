@@ -46,7 +46,7 @@ async def list_groups(
     ] = None,
     sort: Annotated[str | None, sort_query("created_at", "updated_at", "name")] = None,
 ) -> Listed[DeviceGroupRead]:
-    """List the groups of devices, at most 200, by name unless `sort` says otherwise.
+    """List the groups of devices, at most 200, oldest first unless `sort` says otherwise.
 
     How many devices a group has is told where it is read alone.
     """

@@ -59,10 +59,10 @@ async def device_ids_by_group(session: Session, organization_id: str) -> dict[st
 def fitting(
     expression: Expression, tagged: Mapping[str, set[str]], everything: set[str]
 ) -> set[str]:
-    """Return the devices that an expression holds for."""
+    """Return the devices that an expression holds for, in a set of its own."""
     return evaluate(
         expression,
-        tag=lambda tag: tagged.get(tag, set()),
+        tag=lambda tag: set(tagged.get(tag, ())),
         negate=everything.difference,
         every=lambda parts: set.intersection(*parts),
         some=lambda parts: set.union(*parts),
@@ -100,11 +100,11 @@ async def list_groups(
     page: PageRequest,
     sort: str | None = None,
 ) -> Listed[DeviceGroupRead]:
-    """Return one page, by name unless ``sort`` says otherwise.
+    """Return one page, oldest first unless ``sort`` says otherwise.
 
     Raises ``Invalid`` for a foreign cursor or order.
     """
-    order = parse_sort(sort, sortable=queries.SORTABLE, default="name")
+    order = parse_sort(sort, sortable=queries.SORTABLE, default="created_at")
     rows = await queries.list_groups(
         session,
         organization_id,
