@@ -1,6 +1,8 @@
 """Retention in the contract suites: what is wanted gone, and what a database says of it."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from fieldstation.domains.telemetry.ports import SeriesRow
 from fieldstation.domains.telemetry.store.expiry import ExpiryLimits
@@ -38,3 +40,19 @@ async def floors_in(database: ReadingDatabase) -> dict[int, int]:
     """Return the instant from which on the readings of each series are kept."""
     rows = await rows_in(database, "SELECT id, raw_from_hour FROM series")
     return {series_id: hour * HOUR_US for series_id, hour in rows}
+
+
+def same(found: Any, expected: Any, share: float = 1e-9) -> bool:
+    """Compare answers: percentiles within a hundredth, sums but for their last digits."""
+    if isinstance(found, list):
+        return len(found) == len(expected) and all(map(same, found, expected))
+    if isinstance(found, int | float):
+        return math.isclose(found, expected, rel_tol=share, abs_tol=share)
+    return all(
+        same(
+            getattr(found, name),
+            getattr(expected, name),
+            0.0101 if name in {"p50", "p95"} else share,
+        )
+        for name in type(found).__slots__
+    )

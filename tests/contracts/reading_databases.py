@@ -17,6 +17,7 @@ from fieldstation.core.clock import ManualClock
 from fieldstation.core.settings import DatabaseSettings
 from fieldstation.db.engines import create_engines, database_url
 from fieldstation.domains.telemetry.models import telemetry_metadata
+from fieldstation.domains.telemetry.store.expiry import ExpiryLimits
 from fieldstation.domains.telemetry.store.flushing import FlushLimits
 from fieldstation.domains.telemetry.store.mariadb import MariadbReadingStore
 from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
@@ -39,6 +40,7 @@ class ReadingDatabase:
         self.flush_limits = FlushLimits()
         self.seal_limits = SealLimits()
         self.rollup_limits = RollupLimits()
+        self.expiry_limits = ExpiryLimits()
         self._stores: list[ReadingStoreUnderTest] = []
         self._shared: dict[str, ReadingStoreUnderTest] = {}
         self._numbers = count()
@@ -75,6 +77,7 @@ class ReadingDatabase:
         store.flush_limits = self.flush_limits
         store.seal_limits = self.seal_limits
         store.rollup_limits = self.rollup_limits
+        store.expiry_limits = self.expiry_limits
         self._stores.append(store)
         return store
 

@@ -7,11 +7,13 @@ import threading
 from collections.abc import AsyncIterator, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from fieldstation.core.errors import Busy
 from fieldstation.db.engines import database_url
+from fieldstation.domains.telemetry.ports import Order
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 from fieldstation.domains.telemetry.store.sqlite_connections import (
     Reading,
@@ -21,8 +23,18 @@ from fieldstation.domains.telemetry.store.sqlite_connections import (
 )
 from fieldstation.domains.telemetry.store.steps import Query, Steps
 from fieldstation.migrations.upgrade import upgrade
+from tests.contracts.expiries import expire
 from tests.contracts.reading_databases import ReadingDatabase, reading_database
-from tests.contracts.readings import NOON_US, Given, append, everything, make_series
+from tests.contracts.readings import (
+    DAY_US,
+    FOREVER,
+    NOON_US,
+    Given,
+    append,
+    everything,
+    make_series,
+    rows_of,
+)
 from tests.contracts.seals import AT_ONCE, seal_all
 from tests.wait_until import wait_until_blocking
 
@@ -220,3 +232,43 @@ async def test_a_file_from_before_stays_as_long_as_it_is(
 
     assert pages_of(path) == before
     await store.close()
+
+
+async def test_a_file_shrinks_once_old_readings_are_gone(tmp_path: Path) -> None:
+    database = await migrated(tmp_path, "new.db")
+    path = tmp_path / "new.db"
+    store = SqliteReadingStore(path, node_id="node-a", clock=database.clock, free_pages_kept=0)
+    await store.open()
+    given = await fill_and_seal(store)
+    (series,) = await make_series(store, 1)
+    # All 53 bits of each are noise, so that readings are what the file holds.
+    noise = Random(7)  # noqa: S311 - readings, not secrets
+    rows = [row._replace(ts_us=row.ts_us + 1, value=noise.random()) for row in given]
+    newest = Given(series.id, NOON_US + 3 * DAY_US, 1.0)
+    await append(store, [*rows, newest])
+    await store.flush()
+    await seal_all(store)
+    # The newest entry of the log stays.
+    await append(store, [newest._replace(ts_us=newest.ts_us + 1)])
+    await store.flush()
+    while await store.trim_log(before_us=database.clock.now_us() + 1):
+        pass
+    while await store.roll_up(before_us=newest.ts_us):
+        pass
+    for _ in range(5):
+        await store.seal_slice()
+    full, _ = pages_of(path)
+
+    await expire(store, [series], newest.ts_us)
+    for _ in range(5):
+        await store.seal_slice()
+
+    pages, free = pages_of(path)
+    assert free == 0
+    assert pages < full / 2
+    assert rows_of(await store.page([series], **FOREVER, order=Order.OLDEST_FIRST, limit=9)) == [
+        newest,
+        newest._replace(ts_us=newest.ts_us + 1),
+    ]
+    await store.close()
+    assert path.stat().st_size == pages * 4_096
