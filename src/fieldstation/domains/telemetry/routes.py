@@ -72,7 +72,8 @@ async def send_readings(request: Request) -> Response:
     """Store readings of a device; answered only after they are committed to disk.
 
     Valid readings are stored even if others of the batch are rejected. The same reading again is a
-    duplicate. Besides JSON, bodies may be CBOR (`application/cbor`) or MessagePack
+    duplicate; one that is older than the organization's retention keeps is rejected with
+    `beyond_retention`. Besides JSON, bodies may be CBOR (`application/cbor`) or MessagePack
     (`application/msgpack`), and compressed with gzip, deflate or zstd.
     """
     device_id = request.path_params["device_id"]
