@@ -22,7 +22,13 @@ from tests.contracts.seals import SMALL_SLICES, demand_sealed_apart, seal_all
 from tests.contracts.store_insides import failing_write, rows_in, stored_in
 from tests.contracts.test_reading_store_expiry import CUT_US, answers, is_odd, odd
 from tests.contracts.test_reading_store_flush import as_stored
-from tests.contracts.test_reading_store_rollups import BEHIND_US, MIDNIGHT_US, half_hourly, roll_up
+from tests.contracts.test_reading_store_rollups import (
+    BEHIND_US,
+    DAYS,
+    MIDNIGHT_US,
+    half_hourly,
+    roll_up,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -296,14 +302,7 @@ def ask_for_hours(store: ReadingStoreUnderTest, series: Sequence[SeriesRow]) -> 
 
 
 def ask_for_days(store: ReadingStoreUnderTest, series: Sequence[SeriesRow]) -> Steps[Any]:
-    return aggregates.buckets(
-        store._dialect,  # noqa: SLF001
-        (),
-        series,
-        start_us=MIDNIGHT_US,
-        end_us=BEHIND_US + DAY_US,
-        interval_us=DAY_US,
-    )
+    return aggregates.buckets(store._dialect, (), series, **FOREVER, interval_us=DAY_US)  # noqa: SLF001
 
 
 def ask_for_statistics(store: ReadingStoreUnderTest, series: Sequence[SeriesRow]) -> Steps[Any]:
@@ -320,24 +319,30 @@ def ask_for_a_shape(store: ReadingStoreUnderTest, series: Sequence[SeriesRow]) -
     return shapes.shapes(store._dialect, (), series, **FOREVER, points_max=10_000)  # noqa: SLF001
 
 
-@pytest.mark.parametrize("marked", [False, True], ids=["rolled up", "with marks"])
+@pytest.mark.parametrize("state", ["rolled up", "with marks", "rolled up a day"])
 @pytest.mark.parametrize(
     "question", [ask_for_hours, ask_for_days, ask_for_statistics, ask_for_a_shape]
 )
 async def test_a_deletion_between_any_two_statements_of_a_question_changes_no_answer(
-    database: ReadingDatabase, question: Question, marked: bool
+    database: ReadingDatabase, question: Question, state: str
 ) -> None:
     database.expiry_limits = ExpiryLimits()
     store = await database.open()
     for number in count():
         series = await make_series(store, 2, device_id=f"device-{number}")
-        given = [row for row in half_hourly(series) if row.ts_us % HOUR_US < HOUR_US // 2]
+        # What is rolled up once stays so, for all series.
+        since_us = MIDNIGHT_US + number * 10 * DAY_US
+        given = [
+            row._replace(ts_us=row.ts_us - MIDNIGHT_US + since_us)
+            for row in half_hourly(series)
+            if row.ts_us % HOUR_US < HOUR_US // 2
+        ]
         await append(store, given)
         await store.flush()
-        await roll_up(store)
-        if marked:
+        await roll_up(store, since_us + (1 if state == "rolled up a day" else DAYS) * DAY_US)
+        if state == "with marks":
             late = [
-                Given(row.id, MIDNIGHT_US + at * 5 * HOUR_US + HOUR_US // 2 + 9, 4.0)
+                Given(row.id, since_us + at * 5 * HOUR_US + HOUR_US // 2 + 9, 4.0)
                 for row in series
                 for at in range(3)
             ]
@@ -345,9 +350,9 @@ async def test_a_deletion_between_any_two_statements_of_a_question_changes_no_an
             await store.flush()
         before = await store._read(question(store, series))  # noqa: SLF001
 
-        async def act(series: Sequence[SeriesRow] = series) -> None:
-            await roll_up(store)
-            assert await expire(store, series, CUT_US) > 0
+        async def act(series: Sequence[SeriesRow] = series, since_us: int = since_us) -> None:
+            await roll_up(store, since_us + DAYS * DAY_US)
+            assert await expire(store, series, since_us + 2 * DAY_US) > 0
 
         found, happened = await interrupted(store, question(store, series), number, act)
 
