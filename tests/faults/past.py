@@ -27,7 +27,7 @@ MESSAGE_READINGS = 7_500
 
 
 class Past:
-    """The readings of an organization of their own: each device and sensor has some in each hour."""
+    """The readings of an organization of their own: every series has some in each hour."""
 
     def __init__(self, station: StationProcess) -> None:
         self.journal = Journal()
@@ -147,4 +147,3 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 def series_of(item: Mapping[str, Any]) -> tuple[str, str]:
     assert item["sensor_type"] == SENSOR_TYPE
     return item["device_id"], item["sensor_id"]
-

@@ -145,4 +145,3 @@ class JobRunner:
                     last_error=failure,
                 )
             )
-

@@ -14,6 +14,7 @@ REVISIONS = (
     "20261130_sealed_chunks",
     "20261130_exports",
     "20261130_rollups",
+    "20261201_rollups_of_sealed",
 )
 """Oldest first; each is a file in ``versions``."""
 

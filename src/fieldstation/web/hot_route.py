@@ -8,7 +8,8 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fieldstation.core.errors import StationError
+from fieldstation.core.errors import Busy, StationError
+from fieldstation.web.pacing import Pace
 from fieldstation.web.problems import render_error
 from fieldstation.web.routing import Routers, http_routes
 
@@ -31,6 +32,7 @@ class HotRoutes:
     def __init__(self, app: ASGIApp, *, station: FastAPI, routers: Routers) -> None:
         self.app = app
         self.station = station
+        self.pace = Pace()
         self.routes = [
             (method, route)
             for route in http_routes(routers)
@@ -47,14 +49,15 @@ class HotRoutes:
                         scope["app"] = self.station
                         scope["route"] = route
                         scope["path_params"] = match.groupdict()
-                        await serve(route, scope, receive, send)
+                        await self.serve(route, scope, receive, send)
                         return
         await self.app(scope, receive, send)
 
-
-async def serve(route: HotRoute, scope: Scope, receive: Receive, send: Send) -> None:
-    try:
-        response = await route.endpoint(Request(scope, receive))
-    except StationError as error:
-        response = render_error(error, scope["path"])
-    await response(scope, receive, send)
+    async def serve(self, route: HotRoute, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            response = await route.endpoint(Request(scope, receive))
+        except StationError as error:
+            if isinstance(error, Busy):
+                await self.pace.turn()
+            response = render_error(error, scope["path"])
+        await response(scope, receive, send)
