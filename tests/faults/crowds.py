@@ -57,7 +57,7 @@ class HttpCrowd(Crowd):
 
     def __init__(self, station: StationProcess, directory: Path) -> None:
         super().__init__(station, directory)
-        self._base_s = int(time.time()) - 3 * 3_600
+        self._base_s = time.time_ns() // 1_000_000_000 - 3 * 3_600
 
     def warm_up(self) -> Load:
         return self._send(self.few, WARM_UP_S_MAX, DEVICES)

@@ -17,7 +17,7 @@ MESSAGES_MAX = 1 << 40
 
 
 class Rounds:
-    """The messages of a spool, each client's own again and again: as many as may be on their way."""
+    """The messages of a spool, each client's own again and again: a window of them."""
 
     def __init__(self, spool: Spool, *, own: int) -> None:
         self._spool = spool

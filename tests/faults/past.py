@@ -27,7 +27,7 @@ MESSAGE_READINGS = 7_500
 
 
 class Past:
-    """The readings of an organization of their own: each device and sensor has some in each hour."""
+    """The readings of an organization of their own: every series has some in each hour."""
 
     def __init__(self, station: StationProcess) -> None:
         self.journal = Journal()

@@ -1,6 +1,7 @@
 """A queue full because the store is blocked: refused or held back, and half of it for each."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from tests.clients import StationClient, TestDevice
+from tests.faults.http_link import Answer, http_link
 from tests.faults.mqtt_link import MqttLink, puback, publish_frame
 from tests.faults.oracle import Batch, Journal
 from tests.faults.stored import rows_of_postgresql
@@ -22,6 +24,8 @@ pytestmark = pytest.mark.anyio
 QUEUE_READINGS_MAX = 1_000
 SHARE_READINGS_MAX = 500
 KEEP_ALIVE_S = 1
+CROWD = 100
+REFUSALS_PER_S = 200
 
 
 class Scene:
@@ -130,6 +134,57 @@ async def test_a_full_queue_refuses_and_leaves_the_other_organization_its_half(
         assert not any(task.done() for task in waiting)
     assert [task.result().status_code for task in waiting] == [201] * 4
     await scene.wait_for_queue(0)
+    await scene.verify(own_database)
+
+
+@asynccontextmanager
+async def full_queue(scene: Scene, database_url: str) -> AsyncIterator[TestDevice]:
+    """Fill the share of an organization and yield a device of it."""
+    device = scene.devices[0]
+    async with asyncio.TaskGroup() as tasks, blocked_store(database_url):
+        tasks.create_task(scene.post(device, SHARE_READINGS_MAX), name="filling")
+        await scene.wait_for_queue(SHARE_READINGS_MAX)
+        yield device
+
+
+async def test_what_a_full_queue_refuses_is_refused_before_its_body_comes(
+    scene: Scene, own_database: str
+) -> None:
+    async with full_queue(scene, own_database) as device:
+        reader, writer = await asyncio.open_connection("127.0.0.1", scene.station.port)
+        lines = [
+            f"POST {device.readings_path} HTTP/1.1",
+            "Host: 127.0.0.1",
+            f"Authorization: Bearer {device.api_key}",
+            "Content-Length: 100000",
+        ]
+        writer.write("\r\n".join((*lines, "", "")).encode())
+        answer = await reader.readuntil(b"}")
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 503 "), answer
+    assert b'"error":"queue_full"' in answer
+    await scene.verify(own_database)
+
+
+async def test_a_crowd_that_a_full_queue_refuses_is_answered_in_turn(
+    scene: Scene, own_database: str
+) -> None:
+    """Refusing everybody at once again and again would leave no time for those who are served."""
+    async with full_queue(scene, own_database) as device:
+        content = msgspec.json.encode(scene.write(device, 1).readings())
+        given = asyncio.Barrier(CROWD)
+        begun_at: list[float] = []
+
+        async def refused() -> Answer:
+            async with http_link(scene.station.url) as link:
+                await given.wait()
+                begun_at.append(time.monotonic())
+                return await link.post(device.readings_path, content, device.headers)
+
+        answers = await asyncio.gather(*(refused() for _ in range(CROWD)))
+        assert time.monotonic() - begun_at[0] >= (CROWD - 1) / REFUSALS_PER_S
+    assert {answer.status_code for answer in answers} == {503}
+    assert {answer.json()["error"] for answer in answers} == {"queue_full"}
     await scene.verify(own_database)
 
 

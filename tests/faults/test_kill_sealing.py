@@ -9,7 +9,7 @@ import pytest
 from tests.faults.oracle import together
 from tests.faults.past import past_of
 from tests.faults.stored import copy_files, rows_of_sqlite
-from tests.faults.upkeep import Upkeep
+from tests.faults.upkeep import Upkeep, file_url
 from tests.faults.victims import victim
 from tests.station_process import StationProcess
 from tests.wait_until import wait_until
@@ -26,7 +26,7 @@ async def test_every_reading_stands_once_after_each_of_6_kills_while_it_is_seale
 ) -> None:
     with victim(StationProcess(tmp_path / "data")) as found, past_of(found.station) as past:
         station, senders = found.station, found.senders
-        upkeep = Upkeep(station.data_dir, before_us=past.end_us)
+        upkeep = Upkeep(file_url(station.data_dir), before_us=past.end_us)
         left = await upkeep.in_chunks()
         assert left == past.hours
 

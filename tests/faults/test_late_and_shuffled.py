@@ -20,7 +20,7 @@ from tests.clients import StationClient, TestDevice
 from tests.faults.oracle import HOUR_US, PAGE_READINGS_MAX, SENSOR_TYPE, Key
 from tests.faults.past import DAY_US, verify_buckets, verify_stats
 from tests.faults.stored import rows_of, rows_of_sqlite
-from tests.faults.upkeep import Upkeep
+from tests.faults.upkeep import Upkeep, file_url
 from tests.services import fresh_server_database
 from tests.station_process import StationProcess, running_station
 
@@ -140,7 +140,7 @@ async def test_readings_in_any_order_twice_and_late_end_up_as_those_in_order(
         ordered, shuffled = Organization(station), Organization(station)
         until_us = (time.time_ns() // 1_000 // DAY_US - 1) * DAY_US
         readings = measured(until_us)
-        upkeep = Upkeep(url or data_dir, before_us=until_us)
+        upkeep = Upkeep(url or file_url(data_dir), before_us=until_us)
 
         def restart() -> None:  # which writes what came into chunks
             assert station.stop() == 0

@@ -19,10 +19,10 @@ ROLLED_UP = "SELECT COUNT(*) FROM rollup"
 
 
 class Upkeep:
-    """Asks about the readings before ``before_us``; a directory is that of a station on SQLite."""
+    """Asks about the readings before ``before_us``."""
 
-    def __init__(self, database: str | Path, *, before_us: int) -> None:
-        self._database = database
+    def __init__(self, url: str, *, before_us: int) -> None:
+        self._url = url
         self._hour = before_us // HOUR_US
 
     async def in_chunks(self) -> int:
@@ -44,22 +44,27 @@ class Upkeep:
     async def forget_readings(self) -> None:
         """Delete what rollups were made of, of a station that has stopped: they have to do."""
         for name in ("chunk", "sealed"):
-            await ask(self._database, f"DELETE FROM {name}")  # noqa: S608 - our own names
+            await ask(self._url, f"DELETE FROM {name}")  # noqa: S608 - our own names
 
     async def _count(self, statement: str) -> int:
-        ((count,),) = await ask(self._database, statement.format(self._hour))
+        ((count,),) = await ask(self._url, statement.format(self._hour))
         return int(count)
 
 
-async def ask(database: str | Path, statement: str) -> Sequence[Sequence[Any]]:
+def file_url(data_dir: Path) -> str:
+    """Return where a station on SQLite keeps its readings."""
+    return f"sqlite:///{data_dir / 'telemetry.db'}"
+
+
+async def ask(url: str, statement: str) -> Sequence[Sequence[Any]]:
     """Run a statement by itself; return its rows."""
-    if isinstance(database, Path):
-        file = database / "telemetry.db"
+    if url.startswith("sqlite"):
+        file = url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(file, isolation_level=None)) as connection:
             return connection.execute(statement).fetchall()
-    if database.startswith("mysql"):
-        return await on_mariadb(statement, database=database.rpartition("/")[2])
-    connection = await asyncpg.connect(database, timeout=5)
+    if url.startswith("mysql"):
+        return await on_mariadb(statement, database=url.rpartition("/")[2])
+    connection = await asyncpg.connect(url, timeout=5)
     try:
         return await connection.fetch(statement)
     finally:

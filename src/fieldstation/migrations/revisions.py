@@ -18,6 +18,7 @@ REVISIONS = (
     "20261201_device_groups",
     "20261201_retention",
     "20261201_packed_columns",
+    "20261201_rollups_of_sealed",
 )
 """Oldest first; each is a file in ``versions``."""
 

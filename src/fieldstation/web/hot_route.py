@@ -8,7 +8,8 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fieldstation.core.errors import StationError
+from fieldstation.core.errors import Busy, StationError
+from fieldstation.web.pacing import Pace
 from fieldstation.web.problems import render_error
 from fieldstation.web.routing import Routers, http_routes
 
@@ -49,6 +50,7 @@ class HotRoutes:
     def __init__(self, app: ASGIApp, *, station: FastAPI, routers: Routers) -> None:
         self.app = app
         self.station = station
+        self.pace = Pace()
         self.routes = [
             (method, route, cast(Shortcut, getattr(route.endpoint, SHORTCUT, route.endpoint)))
             for route in http_routes(routers)
@@ -65,16 +67,17 @@ class HotRoutes:
                         scope["app"] = self.station
                         scope["route"] = route
                         scope["path_params"] = match.groupdict()
-                        response = await answered(answer, Request(scope, receive))
+                        response = await self.answered(answer, Request(scope, receive))
                         if response is None:
                             break
                         await response(scope, receive, send)
                         return
         await self.app(scope, receive, send)
 
-
-async def answered(answer: Shortcut, request: Request) -> Response | None:
-    try:
-        return await answer(request)
-    except StationError as error:
-        return render_error(error, request.scope["path"])
+    async def answered(self, answer: Shortcut, request: Request) -> Response | None:
+        try:
+            return await answer(request)
+        except StationError as error:
+            if isinstance(error, Busy):
+                await self.pace.turn()
+            return render_error(error, request.scope["path"])

@@ -87,7 +87,7 @@ class Intake:
                 f"{len(readings)} readings never fit into the queue; send them in parts.",
                 code="too_many_readings",
             )
-        self._make_sure_of_room(device.organization_id, len(readings))
+        self.make_sure_of_room(device.organization_id, len(readings))
         device.heed_retention()
         start = len(group.ts_us)
         rejected = self._append_all(group, device, readings, protocol)
@@ -329,7 +329,8 @@ class Intake:
         )
         known[spelling] = (series, flags)
 
-    def _make_sure_of_room(self, organization_id: str, count: int) -> None:
+    def make_sure_of_room(self, organization_id: str, count: int) -> None:
+        """Raise ``Busy`` when there is none for so many readings."""
         if (
             self.queued + count > self._settings.queue_readings_max
             or self._by_organization.get(organization_id, 0) + count > self._share_max

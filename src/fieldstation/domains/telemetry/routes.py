@@ -78,8 +78,9 @@ async def send_readings(request: Request) -> Response:
     """
     device_id = request.path_params["device_id"]
     organization_id = await sender_of(request, device_id)
-    decoded = await decode_body(request, decoder_for(request))
     state = request.app.state
+    state.intake_door.make_sure_of_room(organization_id)
+    decoded = await decode_body(request, decoder_for(request))
     result = await state.intake_door.take(
         decoded, organization_id=organization_id, device_id=device_id, protocol="http"
     )

@@ -93,6 +93,11 @@ class IntakeDoor:
     quotas: ReadingQuotas
     request_readings_max: int
 
+    def make_sure_of_room(self, organization_id: str) -> None:
+        """Raise ``Busy`` while nothing would be stored, so that its body need not be read."""
+        self.intake.make_sure_of_store()
+        self.intake.make_sure_of_room(organization_id, 1)
+
     async def take(
         self, decoded: Decoded, *, organization_id: str, device_id: str, protocol: str
     ) -> dict[str, Any]:
