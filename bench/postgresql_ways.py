@@ -1,14 +1,15 @@
 """Which way of writing rows is fastest on PostgreSQL: COPY, a staging table, unnest or VALUES.
 
 Run as ``python -m bench.postgresql_ways [rounds]``. Every way writes the rows that the station
-writes (entries of the intake log, chunks of a flush, marks of their hours, new series), each
-transaction as the station makes it, into a copy of the station's own table. Ways take turns within
-a round and change their order from round to round. The server is the one of P3.
+writes (entries of the intake log, chunks of a flush, sealed ones, series) into a copy of the
+station's own table. Below that: how the packed columns are stored, and in how many turns to the
+server and back an entry is committed. Ways take turns within a round and change their order from
+round to round. The server is the one of P3.
 """
 
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, count
@@ -22,24 +23,31 @@ from sqlalchemy.dialects import postgresql as sqlalchemy_postgresql
 
 from bench.data import SEED
 from bench.postgresql import missing_postgresql, own_database, url_of
+from bench.raw_copy import entry
 from bench.spread import percentile
+from bench.workload import side_by_side
 from fieldstation.db.engines import database_url
-from fieldstation.domains.telemetry.models import chunk, intake_batch, series, series_hour
+from fieldstation.domains.telemetry.models import chunk, intake_batch, sealed, series, series_hour
 from fieldstation.domains.telemetry.store import chunks
+from fieldstation.domains.telemetry.store.compression import READINGS_MAX, compress
 from fieldstation.domains.telemetry.store.dialect import US_PER_HOUR
-from fieldstation.domains.telemetry.store.entries import encode_entry
 from fieldstation.domains.telemetry.store.points import Points
+from fieldstation.domains.telemetry.store.postgresql_commits import CHANNEL, ENTER, committing
 from fieldstation.domains.telemetry.store.postgresql_connections import ALONE, SESSION, TOGETHER
 from fieldstation.domains.telemetry.store.recording import LOG_NAMES
+from fieldstation.domains.telemetry.store.sealed import SEALED_NAMES
 from fieldstation.domains.telemetry.store.series import SERIES_NAMES
 from fieldstation.domains.telemetry.store.steps import KEEP_FIRST, Row
 from fieldstation.migrations.upgrade import upgrade
 
-ROUNDS = 200
-WARM_UP_ROUNDS = 10
+ROUNDS = 100
+WARM_UP_ROUNDS = 5
 SINCE_HOUR = 480_000
+NODE = "node"
 CHUNKS = 512
 """What one transaction of a flush writes."""
+SEALED = 24
+"""What one transaction of the sealing job writes: 100,000 readings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +70,10 @@ class Target:
 
     name: str
     case: Case
-    conflict: str = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "conflict", KEEP_FIRST if self.case.may_stand else "")
+    @property
+    def conflict(self) -> str:
+        return KEEP_FIRST if self.case.may_stand else ""
 
     @property
     def into(self) -> str:
@@ -76,7 +84,16 @@ class Target:
         return f"staging_{self.name}"
 
 
-Way = Callable[[asyncpg.Connection, Target, Sequence[Row]], Awaitable[None]]
+Way = Callable[[asyncpg.Connection, Target, Sequence[Row]], Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A way, whether it needs a transaction around it, and what is altered of its table."""
+
+    way: Way
+    is_within: bool = True
+    alteration: str = ""
 
 
 async def by_copy(connection: asyncpg.Connection, target: Target, rows: Sequence[Row]) -> None:
@@ -104,13 +121,60 @@ async def by_pipeline(connection: asyncpg.Connection, target: Target, rows: Sequ
     await connection.executemany(values_text(target, 1), rows)
 
 
-WAYS: dict[str, Way] = {
-    "COPY": by_copy,
-    "staging": by_staging,
-    "unnest": by_unnest,
-    "VALUES": by_values,
-    "pipeline": by_pipeline,
+WAYS = {
+    "COPY": Variant(by_copy),
+    "staging": Variant(by_staging),
+    "unnest": Variant(by_unnest),
+    "VALUES": Variant(by_values),
+    "pipeline": Variant(by_pipeline),
 }
+
+
+async def in_five_turns(
+    connection: asyncpg.Connection, target: Target, rows: Sequence[Row]
+) -> None:
+    """Lock, look, COPY (two turns), commit."""
+    await lock_and_look(connection, target, rows)
+    await by_copy(connection, target, rows)
+    await connection.execute(committing(NODE))
+
+
+async def in_four_turns(
+    connection: asyncpg.Connection, target: Target, rows: Sequence[Row]
+) -> None:
+    """Lock, look, INSERT, commit."""
+    await lock_and_look(connection, target, rows)
+    await by_values(connection, target, rows)
+    await connection.execute(committing(NODE))
+
+
+async def lock_and_look(
+    connection: asyncpg.Connection, target: Target, rows: Sequence[Row]
+) -> None:
+    await connection.execute(f"BEGIN; SELECT {ALONE}")
+    newer = f"SELECT id, readings FROM {target.name} WHERE id >= $1 ORDER BY id LIMIT 64"  # noqa: S608
+    await connection.fetch(newer, rows[0][0])
+
+
+async def in_one_turn(connection: asyncpg.Connection, target: Target, rows: Sequence[Row]) -> None:
+    """What a node does that is alone."""
+    await connection.fetch(ENTER.replace(intake_batch.name, target.name), *rows[0], CHANNEL)
+
+
+TURNS = {
+    "5 turns": Variant(in_five_turns, is_within=False),
+    "4 turns": Variant(in_four_turns, is_within=False),
+    "1 turn": Variant(in_one_turn, is_within=False),
+}
+
+
+def storing(way: Way, column: str) -> dict[str, Variant]:
+    alter = f"ALTER COLUMN {column} SET"
+    return {
+        "pglz": Variant(way, alteration=f"{alter} STORAGE EXTENDED, {alter} COMPRESSION pglz"),
+        "lz4": Variant(way, alteration=f"{alter} STORAGE EXTENDED, {alter} COMPRESSION lz4"),
+        "as it is": Variant(way, alteration=f"{alter} STORAGE EXTERNAL"),
+    }
 
 
 @lru_cache(maxsize=64)
@@ -129,31 +193,36 @@ def values_text(target: Target, rows: int) -> str:
     return f"{target.into} VALUES {', '.join(f'({marks})' for marks in row)} {target.conflict}"
 
 
-def points(readings: int, *, series_count: int, start_us: int) -> Points:
-    """Return readings in key order, a second apart, with values to one decimal."""
+def entries(readings: int) -> Callable[[int], Sequence[Row]]:
+    """An entry of what devices send, a thousand readings each."""
+    devices = -(-readings // 1_000)
+    sent = side_by_side(base_s=SINCE_HOUR * 3_600, devices=devices, sizes=[readings // devices])
+    packed = entry(list(sent.rows()))
+    return lambda at: [(at + 1, NODE, at + 1, SINCE_HOUR * US_PER_HOUR, readings * at, packed)]
+
+
+def points(readings: int, *, series_count: int, hour: int) -> Points:
+    """Readings in key order, a second apart, with values to one decimal."""
     random = np.random.default_rng(SEED)
     each = readings // series_count
+    since_us = hour * US_PER_HOUR
     return Points(
         np.repeat(np.arange(1, series_count + 1, dtype=np.int64), each),
-        np.tile(start_us + np.arange(each, dtype=np.int64) * 1_000_000, series_count),
+        np.tile(since_us + np.arange(each, dtype=np.int64) * 1_000_000, series_count),
         np.round(20 + random.normal(0, 3, each * series_count), 1),
         np.zeros(each * series_count, np.int64),
     )
 
 
-def entries(readings: int) -> Callable[[int], Sequence[Row]]:
-    packed = encode_entry(
-        points(readings, series_count=min(readings, 10), start_us=SINCE_HOUR * US_PER_HOUR)
-    )
-    return lambda at: [(at + 1, "node", at + 1, SINCE_HOUR * US_PER_HOUR, readings * at, packed)]
-
-
 def flushed(readings_each: int) -> Callable[[int], Sequence[Row]]:
-    def rows(at: int) -> Sequence[Row]:
-        start_us = (SINCE_HOUR + at) * US_PER_HOUR
-        return chunks.pack(points(CHUNKS * readings_each, series_count=CHUNKS, start_us=start_us))
+    return lambda at: chunks.pack(
+        points(CHUNKS * readings_each, series_count=CHUNKS, hour=SINCE_HOUR + at)
+    )
 
-    return rows
+
+def compressed() -> Callable[[int], Sequence[Row]]:
+    data = compress(points(READINGS_MAX, series_count=1, hour=SINCE_HOUR))
+    return lambda at: [(number, at, at, READINGS_MAX, data) for number in range(SEALED)]
 
 
 def hours(at: int) -> Sequence[Row]:
@@ -167,42 +236,51 @@ def created(number: int) -> Callable[[int], Sequence[Row]]:
     ]
 
 
-CASES = (
-    *(
-        Case(f"log entry, {n:,} readings", intake_batch, LOG_NAMES, entries(n), may_stand=False)
-        for n in (1, 1_000, 8_000)
-    ),
-    *(
-        Case(f"{CHUNKS} chunks of {n:,} readings", chunk, chunks.CHUNK_NAMES, flushed(n))
-        for n in (50, 1_000)
-    ),
+ENTRIES = [
+    Case(f"entry of {n:,} readings", intake_batch, LOG_NAMES, entries(n), may_stand=False)
+    for n in (1, 1_000, 8_000)
+]
+FLUSHED = [
+    Case(f"{CHUNKS} chunks of {n:,}", chunk, chunks.CHUNK_NAMES, flushed(n)) for n in (50, 1_000)
+]
+OTHERS = [
+    Case(f"{SEALED} sealed chunks", sealed, SEALED_NAMES, compressed(), may_stand=False),
     Case(f"{CHUNKS} hours of series", series_hour, ("series_id", "hour"), hours),
     *(Case(f"{n:,} new series", series, SERIES_NAMES, created(n)) for n in (10, 1_000)),
-)
+]
 
 
 @dataclass(slots=True)
-class Times:
-    """What each transaction took: until it was durable, and of this process's processor."""
+class Measured:
+    """What each transaction took: until it was durable, of this process's processor, and on disk.
+
+    Indexes count.
+    """
 
     elapsed_ms: list[float] = field(default_factory=list)
     cpu_ms: list[float] = field(default_factory=list)
+    bytes_each: int = 0
 
 
 async def measure(
-    connection: asyncpg.Connection, case: Case, number: int, rounds: int
-) -> dict[str, Times]:
-    """Run every way that can write these rows, in turns."""
-    ways = {name: way for name, way in WAYS.items() if name != "COPY" or not case.may_stand}
-    targets = {name: Target(f"{name.lower()}_{number}", case) for name in ways}
-    for target in targets.values():
-        await connection.execute(
-            f"CREATE TABLE {target.name} (LIKE {case.table.name} INCLUDING ALL);"
-            f" CREATE TEMPORARY TABLE {target.staging}"
-            f" (LIKE {case.table.name} INCLUDING DEFAULTS) ON COMMIT DELETE ROWS"
-        )
-    times = {name: Times() for name in ways}
-    order = list(ways)
+    connection: asyncpg.Connection,
+    case: Case,
+    variants: Mapping[str, Variant],
+    *,
+    prefix: str,
+    rounds: int,
+) -> dict[str, Measured]:
+    """Run every variant that can write these rows, in turns."""
+    chosen = {
+        name: variant
+        for name, variant in variants.items()
+        if variant.way is not by_copy or not case.may_stand
+    }
+    targets = {name: Target(f"{prefix}_{at}", case) for at, name in enumerate(chosen)}
+    for name, target in targets.items():
+        await make_table(connection, target, chosen[name].alteration)
+    measured = {name: Measured() for name in chosen}
+    order = list(chosen)
     written = 0
     for at in range(WARM_UP_ROUNDS + rounds):
         rows = case.rows(at)
@@ -210,40 +288,64 @@ async def measure(
         order.append(order.pop(0))
         for name in order:
             began = time.perf_counter(), time.process_time()
-            await write(connection, ways[name], targets[name], rows)
+            await write(connection, chosen[name], targets[name], rows)
             ended = time.perf_counter(), time.process_time()
             if at >= WARM_UP_ROUNDS:
-                times[name].elapsed_ms.append(1_000 * (ended[0] - began[0]))
-                times[name].cpu_ms.append(1_000 * (ended[1] - began[1]))
-    for target in targets.values():
-        found = await connection.fetchval(f"SELECT count(*) FROM {target.name}")  # noqa: S608
+                measured[name].elapsed_ms.append(1_000 * (ended[0] - began[0]))
+                measured[name].cpu_ms.append(1_000 * (ended[1] - began[1]))
+    for name, target in targets.items():
+        looked = f"SELECT count(*), pg_total_relation_size('{target.name}') FROM {target.name}"  # noqa: S608
+        ((found, size),) = await connection.fetch(looked)
         if found != written:
             raise SystemExit(f"{written} rows were written, {target.name} has {found}")
-    return times
+        measured[name].bytes_each = size // (WARM_UP_ROUNDS + rounds)
+        await connection.execute(f"DROP TABLE {target.name}, {target.staging}")
+    return measured
+
+
+async def make_table(connection: asyncpg.Connection, target: Target, alteration: str) -> None:
+    original = target.case.table.name
+    await connection.execute(
+        f"CREATE TABLE {target.name} (LIKE {original} INCLUDING ALL);"
+        f" CREATE TEMPORARY TABLE {target.staging}"
+        f" (LIKE {original} INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING COMPRESSION)"
+        " ON COMMIT DELETE ROWS"
+    )
+    if alteration:
+        await connection.execute(f"ALTER TABLE {target.name} {alteration}")
 
 
 async def write(
-    connection: asyncpg.Connection, way: Way, target: Target, rows: Sequence[Row]
+    connection: asyncpg.Connection, variant: Variant, target: Target, rows: Sequence[Row]
 ) -> None:
     """Write in a transaction that begins as the station's do."""
-    lock = TOGETHER if target.case.may_stand else ALONE
-    await connection.execute(f"BEGIN; SELECT {lock}")
-    await way(connection, target, rows)
+    if not variant.is_within:
+        await variant.way(connection, target, rows)
+        return
+    await connection.execute(f"BEGIN; SELECT {TOGETHER if target.case.may_stand else ALONE}")
+    await variant.way(connection, target, rows)
     await connection.execute("COMMIT")
 
 
 async def show(database: str, rounds: int) -> None:
-    """Measure every case in one session and print it."""
+    """Measure everything in one session and print it."""
     await upgrade(database_url(url_of(database), data_dir=Path()), "telemetry")
     print(f"{rounds} rounds; a transaction's median, and where eight of ten of them lie\n")
-    print(f"{'rows':<26}{'way':<10}{'ms':>22}{'processor ms':>22}")
+    print(f"{'rows':<25}{'way':<10}{'ms':>22}{'processor ms':>20}{'bytes':>12}")
+    plan: list[tuple[Case, Mapping[str, Variant]]] = [
+        *((case, WAYS) for case in (*ENTRIES, *FLUSHED, *OTHERS)),
+        *((case, storing(by_values, "readings")) for case in ENTRIES),
+        *((case, storing(by_unnest, "data")) for case in FLUSHED),
+        *((case, TURNS) for case in ENTRIES),
+    ]
     connection = await asyncpg.connect(url_of(database), server_settings=SESSION)
     try:
-        for number, case in enumerate(CASES):
-            for name, times in (await measure(connection, case, number, rounds)).items():
+        for at, (case, variants) in enumerate(plan):
+            found = await measure(connection, case, variants, prefix=f"t{at}", rounds=rounds)
+            for name, measured in found.items():
                 print(
-                    f"{case.title:<26}{name:<10}"
-                    f"{described(times.elapsed_ms):>22}{described(times.cpu_ms):>22}"
+                    f"{case.title:<25}{name:<10}{described(measured.elapsed_ms):>22}"
+                    f"{described(measured.cpu_ms):>20}{measured.bytes_each:>12,}"
                 )
     finally:
         await connection.close()

@@ -132,6 +132,12 @@ def server_version(text: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
+def is_supported(version: str) -> bool:
+    """Tell whether ``VERSION()`` is that of a MariaDB which has what the station needs."""
+    found = server_version(version)
+    return found is not None and found >= VERSION_MIN
+
+
 def broken_constraint(statement: str | None, message: str) -> str:
     """Name what a refused INSERT or UPDATE broke: the server gives the key's name after the value
     of the user's, and not the table's."""

@@ -18,7 +18,7 @@ from fieldstation.db.mariadb import (
     SESSION,
     TLS_FAILED,
     VERSION_MIN,
-    server_version,
+    is_supported,
 )
 
 SERVER_LOST = 2013
@@ -50,12 +50,12 @@ async def connect(*, answer_timeout_s: float | None, **arguments: Any) -> Any:
 async def refuse_other_servers(connection: Any) -> None:
     """Ask for the version unless the greeting tells it: a proxy greets with one of its own."""
     found = connection.get_server_info()
-    if (server_version(found) or (0, 0)) >= VERSION_MIN:
+    if is_supported(found):
         return
     async with connection.cursor() as cursor:
         await cursor.execute("SELECT VERSION()")
         (found,) = await cursor.fetchone()
-    if (server_version(found) or (0, 0)) < VERSION_MIN:
+    if not is_supported(found):
         raise Conflict(
             f"The server is {found}; Fieldstation needs MariaDB {VERSION_MIN[0]}.{VERSION_MIN[1]} "
             "or newer."

@@ -12,8 +12,8 @@ from fieldstation.domains.telemetry.ports import ReadingStore
 from fieldstation.domains.telemetry.store.mariadb import MariadbReadingStore
 from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
 from fieldstation.domains.telemetry.store.sealing import SealLimits
+from fieldstation.domains.telemetry.store.served import ServedStore
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
-from fieldstation.domains.telemetry.store.stepped import SteppedStore
 
 
 def reading_store(settings: Settings, *, node_id: str, clock: Clock) -> ReadingStore:
@@ -23,7 +23,7 @@ def reading_store(settings: Settings, *, node_id: str, clock: Clock) -> ReadingS
     return store
 
 
-def _store_at(url: URL, *, node_id: str, clock: Clock) -> SteppedStore:
+def _store_at(url: URL, *, node_id: str, clock: Clock) -> SqliteReadingStore | ServedStore:
     if url.get_backend_name() == "sqlite":
         return SqliteReadingStore(Path(url.database or ""), node_id=node_id, clock=clock)
     if url.get_backend_name() == BACKEND:

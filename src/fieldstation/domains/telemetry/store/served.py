@@ -158,7 +158,7 @@ class ServedStore(SteppedStore):
                 done = await self._server.transact(
                     lambda connection: self._record(connection, batch, position),
                     alone=True,
-                    commit=lambda done: self._commit_entry() if len(done.kept) else "COMMIT",
+                    commit=self._committing,
                 )
             if len(done.kept):
                 self._recent.add(done.kept, done.entry_id)
@@ -175,6 +175,9 @@ class ServedStore(SteppedStore):
             found = end_of_log(self._dialect, self._node_id)
             position = await self._server.drive(connection, found)
         return await self._server.drive(connection, self._recording(batch, position))
+
+    def _committing(self, done: Committing) -> str:
+        return self._commit_entry() if len(done.kept) else "COMMIT"
 
     def _recording(self, batch: Batch, position: Position) -> Steps[Committing]:
         return record(
