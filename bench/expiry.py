@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from bench.data import SEED
-from bench.filling import write_block
+from bench.share import write_rows
 from fieldstation.core.clock import ManualClock
 from fieldstation.db.engines import database_url
 from fieldstation.domains.telemetry.ports import Columns, SeriesKey
+from fieldstation.domains.telemetry.store import flushing
 from fieldstation.domains.telemetry.store.points import Points
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 from fieldstation.migrations.upgrade import upgrade
@@ -47,7 +48,8 @@ async def fill(path: Path, ids: list[int]) -> None:
             np.round(random.normal(20, 2, count), 1),
             np.zeros(count, np.int64),
         )
-        await asyncio.to_thread(write_block, path, points, ids)
+        rows, _, _ = flushing.make_rows(points, set(ids))
+        await asyncio.to_thread(write_rows, path, rows)
 
 
 async def append_until(

@@ -48,7 +48,7 @@ def test_every_series_has_its_readings_sealed_and_its_days_rolled_up(tmp_path: P
     assert filled == SERIES * count
     assert [file.name for file in tmp_path.glob("*.part*")] == []
     with closing(sqlite3.connect(fleet.file)) as connection:
-        rows = connection.execute(f"SELECT {PICKED} FROM sealed AS s ORDER BY 1, 2").fetchall()
+        rows = connection.execute(f"SELECT {PICKED} FROM sealed AS s ORDER BY 1, 2").fetchall()  # noqa: S608
         rolled_up = connection.execute(
             "SELECT series_id, number FROM rollup WHERE hours = 1 AND number < ? ORDER BY 1, 2",
             (end_us // US_PER_DAY,),

@@ -75,7 +75,7 @@ def stats_by_hand(rows: Sequence[Given]) -> SeriesStats:
 def close_to(found: Bucket | SeriesStats, expected: Bucket | SeriesStats) -> bool:
     return all(
         math.isclose(getattr(found, name), getattr(expected, name), rel_tol=1e-9, abs_tol=1e-9)
-        for name in type(expected).__slots__
+        for name in type(expected).__annotations__
     )
 
 

@@ -15,6 +15,7 @@ from fieldstation.domains.telemetry.store import aggregates, pages, shapes
 from fieldstation.domains.telemetry.store.expiry import ExpiryLimits
 from fieldstation.domains.telemetry.store.rollups import RollupLimits
 from fieldstation.domains.telemetry.store.steps import Steps
+from fieldstation.domains.telemetry.summaries import Bucket
 from tests.contracts.expiries import SMALL_EXPIRIES, expire, floors_in, same
 from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
 from tests.contracts.readings import DAY_US, FOREVER, HOUR_US, Given, append, make_series, rows_of
@@ -111,6 +112,7 @@ async def test_a_deletion_of_rollups_that_fails_at_any_write_is_tried_again(
     given = await scattered(store, series)
     await expire(store, series, BEHIND_US)
     number, expired = 0, False
+    days: list[Bucket] = []
 
     while not expired:
         with failing_write(store, number, happens=happens):

@@ -1,6 +1,6 @@
 """Two organizations with devices, a store with their readings, and what a node has of retention."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,21 @@ class CountingStore(SqliteReadingStore):
         self.listed += 1
         return await super().find_series(*args, **filters)
 
-    async def expire_slice(self, *args: Any, **before_us: int | None) -> bool:
+    async def expire_slice(
+        self,
+        series_ids: Sequence[int],
+        *,
+        raw_before_us: int | None,
+        rollups_before_us: int | None,
+    ) -> bool:
         self.slices += 1
         if self.slice_s:
             clock = self._clock
             assert isinstance(clock, ManualClock)
             clock.advance(self.slice_s)
-        return await super().expire_slice(*args, **before_us)
+        return await super().expire_slice(
+            series_ids, raw_before_us=raw_before_us, rollups_before_us=rollups_before_us
+        )
 
 
 class Field:

@@ -145,7 +145,8 @@ def tallied(
     )
 
     def added(parts: Sequence[float]) -> Floats:
-        return np.bincount(cells, parts, groups * width).reshape(groups, width)
+        sums: Floats = np.bincount(cells, parts, groups * width).astype(np.float64)
+        return sums.reshape(groups, width)
 
     def extreme(of: np.ufunc, parts: Sequence[float], nothing: float) -> Floats:
         most = np.full(groups * width, nothing)

@@ -82,7 +82,7 @@ def ready(
     rows = yield Query(
         _ready_text(dialect), (as_json(list(series_ids)), before_hour, before_hour * US_PER_HOUR)
     )
-    floors: dict[int, int] = dict(rows)
+    floors: dict[int, int] = {int(own): floor for own, floor in rows}
     waiting = {
         int(piece.series_id[0])
         for part in parts

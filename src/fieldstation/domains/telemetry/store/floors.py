@@ -19,7 +19,7 @@ def floors_of(dialect: Dialect, series_ids: Sequence[int]) -> Steps[dict[int, in
         dialect.finish(f"SELECT f.id, f.raw_from_hour FROM {ids} {found}"),
         (as_json(list(series_ids)),),
     )
-    return dict(rows)
+    return {int(series_id): floor for series_id, floor in rows}
 
 
 def raise_floors(dialect: Dialect, series_ids: Sequence[int], hour: int) -> Steps[None]:
