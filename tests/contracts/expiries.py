@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from fieldstation.domains.telemetry.ports import SeriesRow
+from fieldstation.domains.telemetry.ports import FLAG_ANOMALY, SeriesRow
 from fieldstation.domains.telemetry.store.expiry import ExpiryLimits
 from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
-from tests.contracts.readings import HOUR_US
+from tests.contracts.readings import HOUR_US, Given
 from tests.contracts.store_insides import rows_in
 
 SLICES_MAX = 10_000
@@ -56,3 +56,19 @@ def same(found: Any, expected: Any, share: float = 1e-9) -> bool:
         )
         for name in type(found).__slots__
     )
+
+
+def odd(given: Sequence[Given]) -> list[Given]:
+    """Make every seventh reading one with details: an anomaly, a text or metadata."""
+    rows = list(given)
+    for at in range(0, len(rows), 7):
+        rows[at] = [
+            rows[at]._replace(flags=FLAG_ANOMALY, score=at / 7),
+            rows[at]._replace(value=0.0, text=f"state {at}"),
+            rows[at]._replace(metadata=b'{"battery":3.1}'),
+        ][at % 3]
+    return rows
+
+
+def is_odd(row: Given) -> bool:
+    return (row.text, row.metadata, row.score) != (None, None, None)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from fieldstation.domains.telemetry.ports import FLAG_ANOMALY, LastValue, SeriesRow
+from fieldstation.domains.telemetry.ports import LastValue, SeriesRow
 from fieldstation.domains.telemetry.store.expiry import ExpiryLimits
 from fieldstation.domains.telemetry.store.rollups import RollupLimits
-from tests.contracts.expiries import SMALL_EXPIRIES, expire, floors_in
+from tests.contracts.expiries import SMALL_EXPIRIES, expire, floors_in, is_odd, odd
 from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
 from tests.contracts.readings import (
     DAY_US,
@@ -36,22 +36,6 @@ from tests.contracts.test_reading_store_rollups import (
 pytestmark = pytest.mark.anyio
 
 CUT_US = MIDNIGHT_US + 2 * DAY_US
-
-
-def odd(given: Sequence[Given]) -> list[Given]:
-    """Make every seventh reading one with details: an anomaly, a text or metadata."""
-    rows = list(given)
-    for at in range(0, len(rows), 7):
-        rows[at] = [
-            rows[at]._replace(flags=FLAG_ANOMALY, score=at / 7),
-            rows[at]._replace(value=0.0, text=f"state {at}"),
-            rows[at]._replace(metadata=b'{"battery":3.1}'),
-        ][at % 3]
-    return rows
-
-
-def is_odd(row: Given) -> bool:
-    return (row.text, row.metadata, row.score) != (None, None, None)
 
 
 async def keep(store: ReadingStoreUnderTest, rows: Sequence[Given], *, seals: bool = False) -> None:

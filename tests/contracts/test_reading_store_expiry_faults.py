@@ -16,12 +16,12 @@ from fieldstation.domains.telemetry.store.expiry import ExpiryLimits
 from fieldstation.domains.telemetry.store.rollups import RollupLimits
 from fieldstation.domains.telemetry.store.steps import Steps
 from fieldstation.domains.telemetry.summaries import Bucket
-from tests.contracts.expiries import SMALL_EXPIRIES, expire, floors_in, same
+from tests.contracts.expiries import SMALL_EXPIRIES, expire, floors_in, is_odd, odd, same
 from tests.contracts.reading_databases import ReadingDatabase, ReadingStoreUnderTest
 from tests.contracts.readings import DAY_US, FOREVER, HOUR_US, Given, append, make_series, rows_of
 from tests.contracts.seals import SMALL_SLICES, demand_sealed_apart, seal_all
 from tests.contracts.store_insides import failing_write, rows_in, stored_in
-from tests.contracts.test_reading_store_expiry import CUT_US, answers, is_odd, odd
+from tests.contracts.test_reading_store_expiry import CUT_US, answers
 from tests.contracts.test_reading_store_flush import as_stored
 from tests.contracts.test_reading_store_rollups import (
     BEHIND_US,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from fieldstation.adapters.diagnosis.report import Check, ok, warning
 from fieldstation.core.errors import Busy
-from fieldstation.domains.telemetry.ports import ReadingStore, StoreTotals
-from fieldstation.domains.telemetry.summaries import StoreSizes
+from fieldstation.domains.telemetry.ports import ReadingStore
+from fieldstation.domains.telemetry.summaries import StoreSizes, StoreTotals
 
 SIZES_TIMEOUT_S = 30.0
 

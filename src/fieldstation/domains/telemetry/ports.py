@@ -12,7 +12,13 @@ from typing import NamedTuple, Protocol
 
 from fieldstation.domains.telemetry.exchanges import Exchange, ExchangeStore
 from fieldstation.domains.telemetry.sizing import MeasuredStore
-from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape, StoreSizes
+from fieldstation.domains.telemetry.summaries import (
+    Bucket,
+    SeriesStats,
+    Shape,
+    StoreSizes,
+    StoreTotals,
+)
 
 US_PER_MINUTE = 60_000_000
 
@@ -385,7 +391,7 @@ class ReadingStore(ExchangeStore, MeasuredStore, Protocol):
         """
         ...
 
-    async def totals(self) -> "StoreTotals":
+    async def totals(self) -> StoreTotals:
         """Return sizes for the system pages; may be a few seconds old."""
         ...
 
@@ -396,14 +402,3 @@ class ReadingStore(ExchangeStore, MeasuredStore, Protocol):
     async def description(self) -> str:
         """Return what keeps the readings, such as ``PostgreSQL 15.4 with TimescaleDB 2.11.2``."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoreTotals:
-    """How much the store holds; ``readings`` counts whatever came, less what was deleted."""
-
-    series: int
-    readings: int
-    bytes_on_disk: int
-    oldest_us: int | None
-    newest_us: int | None

@@ -57,6 +57,17 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreTotals:
+    """How much the store holds; ``readings`` counts whatever came, less what was deleted."""
+
+    series: int
+    readings: int
+    bytes_on_disk: int
+    oldest_us: int | None
+    newest_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSizes:
     """How many readings stand in which form, and the bytes of what is packed there.
 

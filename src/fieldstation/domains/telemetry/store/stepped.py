@@ -14,7 +14,6 @@ from fieldstation.domains.telemetry.ports import (
     Refusal,
     SeriesKey,
     SeriesRow,
-    StoreTotals,
     Variant,
 )
 from fieldstation.domains.telemetry.sizing import SeriesSizes
@@ -33,7 +32,13 @@ from fieldstation.domains.telemetry.store import (
 )
 from fieldstation.domains.telemetry.store.recording import Batch, catch_up
 from fieldstation.domains.telemetry.store.upkeep import KeptStore
-from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape, StoreSizes
+from fieldstation.domains.telemetry.summaries import (
+    Bucket,
+    SeriesStats,
+    Shape,
+    StoreSizes,
+    StoreTotals,
+)
 
 
 class SteppedStore(KeptStore):

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from fieldstation.domains.telemetry.ports import StoreTotals
 from fieldstation.domains.telemetry.store.deletion import DELETED
 from fieldstation.domains.telemetry.store.dialect import Dialect
 from fieldstation.domains.telemetry.store.recent import Part
 from fieldstation.domains.telemetry.store.steps import Query, Steps
-from fieldstation.domains.telemetry.summaries import StoreSizes
+from fieldstation.domains.telemetry.summaries import StoreSizes, StoreTotals
 
 
 def totals(dialect: Dialect, parts: Sequence[Part]) -> Steps[StoreTotals]:
