@@ -386,8 +386,8 @@ class ReadingStore(ExchangeStore, MeasuredStore, Protocol):
         """Delete a slice of what these series hold before the instants, each rounded down to a
         whole UTC day (``None``: all is kept); return whether there may be more.
 
-        Of a series nothing goes before it is rolled up, nor rollups whose readings stand. Whole
-        hours and days answer as before, once readings are gone, statistics for whole days alone.
+        Of a series no readings go before they are rolled up, and no rollups before their readings.
+        Rollups answer for readings that are gone: whole hours and days, statistics whole days only.
         """
         ...
 

@@ -31,6 +31,7 @@ from fieldstation.domains.telemetry.store.rollup_blocks import (
 from fieldstation.domains.telemetry.store.sketches import pack_sketches, unpack_sketches
 from fieldstation.domains.telemetry.store.steps import Query, Row, Steps, as_json, insert_rows
 
+DETAILS_PER_STATEMENT = 2_048
 DetailKey = tuple[int, int, int]
 """``(hour, series_id, ts_us)``."""
 
@@ -178,8 +179,9 @@ def write_slice(dialect: Dialect, removal: Removal, before_hour: int) -> Steps[N
     yield from remove(dialect, removal.chunk_keys, removal.sealed_keys)
     if removal.trimmed:
         yield insert_rows(sealed_table, sealed.SEALED_NAMES, removal.trimmed)
-    if removal.detail_keys:
-        yield Query(_delete_details_text(dialect), (as_json(removal.detail_keys),))
+    for at in range(0, len(removal.detail_keys), DETAILS_PER_STATEMENT):
+        some = removal.detail_keys[at : at + DETAILS_PER_STATEMENT]
+        yield Query(_delete_details_text(dialect), (as_json(some),))
     yield from count_deleted(removal.readings)
 
 
