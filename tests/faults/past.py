@@ -18,8 +18,7 @@ from tests.faults.oracle import HOUR_US, SENSOR_TYPE, Batch, Journal, Key, us_of
 from tests.station_process import StationProcess
 
 DAY_US = 24 * HOUR_US
-DEVICES, SENSORS, DAYS, PER_HOUR = 3, 4, 40, 2
-"""12 series of 960 hours: two dozen slices of sealing."""
+DEVICES, SENSORS, PER_HOUR = 3, 4, 2
 ENDED_DAYS_AGO = 40
 AGGREGATES = "avg,min,max,sum,count,first,last,stddev"
 INTERVALS = {"1h": HOUR_US, "1d": DAY_US}
@@ -29,12 +28,12 @@ MESSAGE_READINGS = 7_500
 class Past:
     """The readings of an organization of their own: every series has some in each hour."""
 
-    def __init__(self, station: StationProcess) -> None:
+    def __init__(self, station: StationProcess, *, days: int) -> None:
         self.journal = Journal()
         self.client = StationClient(station.url).sign_up()
         self.devices = [self.client.register_device() for _ in range(DEVICES)]
         self.end_us = (time.time_ns() // 1_000 // DAY_US - ENDED_DAYS_AGO) * DAY_US
-        self.start_us = self.end_us - DAYS * DAY_US
+        self.start_us = self.end_us - days * DAY_US
 
     @property
     def hours(self) -> int:
@@ -73,9 +72,9 @@ class Past:
 
 
 @contextmanager
-def past_of(station: StationProcess) -> Iterator[Past]:
+def past_of(station: StationProcess, *, days: int) -> Iterator[Past]:
     """Have a station keep a past in ordinary chunks, and begin to seal it."""
-    past = Past(station)
+    past = Past(station, days=days)
     try:
         past.send()
         assert station.stop() == 0  # which writes the chunks

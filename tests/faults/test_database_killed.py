@@ -24,6 +24,7 @@ from tests.wait_until import wait_until
 
 pytestmark = pytest.mark.anyio
 
+DAYS = 10
 TABLES = ("chunk", "sealed", "rollup")
 """Readings before they leave their chunks, and in between; rollups before they are written."""
 REFUSALS = 40
@@ -93,7 +94,7 @@ async def test_every_reading_stands_once_though_its_database_is_lost_while_it_is
     with (
         own_postgresql() as server,
         victim(StationProcess(tmp_path / "data", database_url=server.url)) as found,
-        past_of(found.station) as past,
+        past_of(found.station, days=DAYS) as past,
     ):
 
         async def lose_the_database() -> None:

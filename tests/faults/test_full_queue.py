@@ -24,6 +24,7 @@ pytestmark = pytest.mark.anyio
 QUEUE_READINGS_MAX = 1_000
 SHARE_READINGS_MAX = 500
 KEEP_ALIVE_S = 1
+ANSWER_S_MAX = 5.0
 CROWD = 100
 REFUSALS_PER_S = 200
 
@@ -159,7 +160,8 @@ async def test_what_a_full_queue_refuses_is_refused_before_its_body_comes(
             "Content-Length: 100000",
         ]
         writer.write("\r\n".join((*lines, "", "")).encode())
-        answer = await reader.readuntil(b"}")
+        async with asyncio.timeout(ANSWER_S_MAX):
+            answer = await reader.readuntil(b"}")
         writer.close()
     assert answer.startswith(b"HTTP/1.1 503 "), answer
     assert b'"error":"queue_full"' in answer

@@ -17,6 +17,8 @@ from tests.wait_until import wait_until
 pytestmark = pytest.mark.anyio
 
 KILLS = 6
+DAYS = 40
+"""Two dozen slices of sealing."""
 MOMENT_S = 0.2
 """A kill comes at any moment of so long: a slice, the rest behind it, a slice of rollups."""
 
@@ -24,7 +26,10 @@ MOMENT_S = 0.2
 async def test_every_reading_stands_once_after_each_of_6_kills_while_it_is_sealed(
     tmp_path: Path, chance: random.Random
 ) -> None:
-    with victim(StationProcess(tmp_path / "data")) as found, past_of(found.station) as past:
+    with (
+        victim(StationProcess(tmp_path / "data")) as found,
+        past_of(found.station, days=DAYS) as past,
+    ):
         station, senders = found.station, found.senders
         upkeep = Upkeep(file_url(station.data_dir), before_us=past.end_us)
         left = await upkeep.in_chunks()

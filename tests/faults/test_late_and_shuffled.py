@@ -18,7 +18,7 @@ import pytest
 
 from tests.clients import StationClient, TestDevice
 from tests.faults.oracle import HOUR_US, PAGE_READINGS_MAX, SENSOR_TYPE, Key
-from tests.faults.past import DAY_US, verify_buckets, verify_stats
+from tests.faults.past import DAY_US, value_of, verify_buckets, verify_stats
 from tests.faults.stored import rows_of, rows_of_sqlite
 from tests.faults.upkeep import Upkeep, file_url
 from tests.services import fresh_server_database
@@ -27,9 +27,9 @@ from tests.station_process import StationProcess, running_station
 pytestmark = pytest.mark.anyio
 
 DAYS = 30
-SENSORS = 3
-STEP_US = HOUR_US // 3
-MESSAGE_READINGS = 60
+SENSORS = 2
+STEP_US = 2 * HOUR_US
+MESSAGE_READINGS = 24
 PARTS = 3
 """Of what is shuffled; each comes while the one before it is sealed and rolled up."""
 REPEATED_SHARE = 0.3
@@ -40,16 +40,17 @@ NOT_COMPARED = ("id", "device_id", "anomaly", "anomaly_score")
 def measured(until_us: int) -> list[Reading]:
     """Return what one device measured, in order: numbers, and now and then a text."""
     readings: list[Reading] = []
-    for ts_us in range(until_us - DAYS * DAY_US, until_us, STEP_US):
-        for sensor in range(SENSORS):
-            number = len(readings)
-            reading: Reading = {"sensor_type": SENSOR_TYPE, "value": 20 + number * 37 % 101 / 7}
-            if number % 10 == 0:
-                reading |= {"unit": "°C", "metadata": {"raw": number}}
-            readings.append({**reading, "sensor_id": f"sensor-{sensor}", "timestamp": ts_us})
-        if ts_us // STEP_US % 7 == 0:
-            state = ["open", "closed"][ts_us // STEP_US % 2]
-            readings.append({"sensor_type": "door", "value": state, "timestamp": ts_us})
+    for begin_us in range(until_us - DAYS * DAY_US, until_us, STEP_US):
+        for ts_us in (begin_us, begin_us + HOUR_US // 3):
+            for sensor in range(SENSORS):
+                number = len(readings)
+                reading: Reading = {"sensor_type": SENSOR_TYPE, "value": value_of(number)}
+                if number % 10 == 0:
+                    reading |= {"unit": "°C", "metadata": {"raw": number}}
+                readings.append({**reading, "sensor_id": f"sensor-{sensor}", "timestamp": ts_us})
+        if begin_us % (7 * STEP_US) == 0:
+            state = ["open", "closed"][begin_us // STEP_US % 2]
+            readings.append({"sensor_type": "door", "value": state, "timestamp": begin_us})
     return readings
 
 
