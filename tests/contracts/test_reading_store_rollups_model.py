@@ -122,7 +122,7 @@ class World:
 async def test_rollups_answer_like_a_recomputation(
     database: ReadingDatabase, history: list[Step], period: list[int]
 ) -> None:
-    database.rollup_limits = RollupLimits(marks_per_slice=3, exact_readings_max=0)
+    database.rollup_limits = RollupLimits(days_per_slice=2, exact_readings_max=0)
     nodes = ["node-a", "node-b" if database.kind == "postgresql" else "node-a"]
     one = await database.shared(nodes[0])
     await database.shared(nodes[1])

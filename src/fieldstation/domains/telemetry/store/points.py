@@ -107,9 +107,9 @@ def key_order(points: Points) -> NDArray[np.intp]:
 def in_key_order(points: Points) -> Points:
     """Sort by key and keep one reading a key: the same reading may come from two places.
 
-    What is in order already is returned as it is: a look takes a tenth of the sorting.
+    What is so already, as sealed chunks of one read are, is given back: looking costs a hundredth.
     """
-    if _is_in_key_order(points):
+    if is_in_key_order(points):
         return points
     points = points.take(key_order(points))
     first = np.empty(len(points), np.bool_)
@@ -119,11 +119,13 @@ def in_key_order(points: Points) -> Points:
     return points if first.all() else points.take(first)
 
 
-def _is_in_key_order(points: Points) -> bool:
-    """Tell whether each key is greater than the one before it."""
+def is_in_key_order(points: Points) -> bool:
+    """Tell whether the readings ascend by key, each key once."""
     series_id, ts_us = points.series_id, points.ts_us
-    later = (series_id[1:] == series_id[:-1]) & (ts_us[1:] > ts_us[:-1])
-    return bool((later | (series_id[1:] > series_id[:-1])).all())
+    later = ts_us[1:] > ts_us[:-1]
+    later &= series_id[1:] == series_id[:-1]
+    later |= series_id[1:] > series_id[:-1]
+    return bool(later.all())
 
 
 def runs(*columns: Integers) -> NDArray[np.intp]:

@@ -173,14 +173,14 @@ class KeptStore(ABC):
             if watermark < before:
                 watermark = before
                 await self._write(rollups.move_watermark(before))
-            limit = self.rollup_limits.marks_per_slice
-            marks = await self._read(rollups.marks_due(self._dialect, watermark, limit=limit))
+            days = self.rollup_limits.days_per_slice
+            marks = await self._read(rollups.marks_due(self._dialect, watermark, days=days))
             if marks:
                 rows = await self._read_readings(
                     lambda _: rolling_up.recomputed(self._dialect, marks, watermark)
                 )
                 await self._write(rollups.replace(self._dialect, rows, marks, watermark))
-            return len(marks) == limit
+            return bool(marks)
 
     async def delete_device(self, organization_id: str, device_id: str) -> None:
         """Delete in slices of a hundred hours of a series.
