@@ -140,42 +140,38 @@ async def test_hours_behind_the_watermark_wait(database: ReadingDatabase) -> Non
     assert [(row[0], row[1] is None) for row in rows] == [(1, True)] * 2 + [(24, False)] * 2
 
 
-async def test_slice_takes_so_many_marks_and_no_more(database: ReadingDatabase) -> None:
-    database.rollup_limits = RollupLimits(marks_per_slice=7)
-    store = await database.open()
-    (series,) = await make_series(store, 1)
-    await append(store, half_hourly([series], days=1))
-    await store.flush()
-
-    left = []
-    while await store.roll_up(before_us=MIDNIGHT_US + 23 * HOUR_US):
-        left.append(await count(database, "rollup_stale"))
-
-    assert left == [17, 10, 3]
-    assert await count(database, "rollup_stale") == 1
-
-
-async def test_day_that_is_over_is_computed_once_for_all_its_marks(
-    database: ReadingDatabase,
-) -> None:
-    database.rollup_limits = RollupLimits(marks_per_slice=7)
+async def test_slice_takes_so_many_days_of_series_and_no_more(database: ReadingDatabase) -> None:
+    database.rollup_limits = RollupLimits(days_per_slice=3)
     store = await database.open()
     series = await make_series(store, 2)
-    await append(store, half_hourly(series, days=2))
+    await append(store, half_hourly(series))
     await store.flush()
 
     left = []
     while await store.roll_up(before_us=BEHIND_US):
         left.append(await count(database, "rollup_stale"))
 
-    assert left == [72, 48, 24, 0]
+    assert left == [5 * 24, 2 * 24, 0]
+
+
+async def test_last_hour_of_a_day_that_is_not_over_stays_marked(database: ReadingDatabase) -> None:
+    database.rollup_limits = RollupLimits(days_per_slice=1)
+    store = await database.open()
+    await append(store, half_hourly(await make_series(store, 2), days=1))
+    await store.flush()
+
+    left = []
+    while await store.roll_up(before_us=MIDNIGHT_US + 23 * HOUR_US):
+        left.append(await count(database, "rollup_stale"))
+
+    assert left == [25, 2]
 
 
 @pytest.mark.parametrize("happens", [False, True])
 async def test_rolling_up_that_fails_at_any_write_is_tried_again(
     database: ReadingDatabase, happens: bool
 ) -> None:
-    database.rollup_limits = RollupLimits(marks_per_slice=20, exact_readings_max=0)
+    database.rollup_limits = RollupLimits(days_per_slice=1, exact_readings_max=0)
     store = await database.open()
     series = await make_series(store, 2)
     given = half_hourly(series)

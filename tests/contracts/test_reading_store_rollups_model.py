@@ -192,7 +192,7 @@ class World:
 async def test_rollups_answer_like_a_recomputation(
     database: ReadingDatabase, history: list[Step], period: list[int], few_max: int
 ) -> None:
-    database.rollup_limits = RollupLimits(marks_per_slice=3, exact_readings_max=few_max)
+    database.rollup_limits = RollupLimits(days_per_slice=2, exact_readings_max=few_max)
     database.seal_limits = SMALL_SLICES
     database.expiry_limits = SMALL_EXPIRIES
     nodes = ["node-a", "node-b" if database.kind == "postgresql" else "node-a"]

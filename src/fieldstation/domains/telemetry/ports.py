@@ -12,13 +12,7 @@ from typing import NamedTuple, Protocol
 
 from fieldstation.domains.telemetry.exchanges import Exchange, ExchangeStore
 from fieldstation.domains.telemetry.sizing import MeasuredStore
-from fieldstation.domains.telemetry.summaries import (
-    Bucket,
-    SeriesStats,
-    Shape,
-    StoreSizes,
-    StoreTotals,
-)
+from fieldstation.domains.telemetry.summaries import Bucket, SeriesStats, Shape
 
 US_PER_MINUTE = 60_000_000
 
@@ -389,16 +383,4 @@ class ReadingStore(ExchangeStore, MeasuredStore, Protocol):
         Of a series no readings go before they are rolled up, and no rollups before their readings.
         Rollups answer for readings that are gone: whole hours and days, statistics whole days only.
         """
-        ...
-
-    async def totals(self) -> StoreTotals:
-        """Return sizes for the system pages; may be a few seconds old."""
-        ...
-
-    async def sizes(self) -> StoreSizes:
-        """Measure each form of readings; takes seconds where there are very many."""
-        ...
-
-    async def description(self) -> str:
-        """Return what keeps the readings, such as ``PostgreSQL 15.4 with TimescaleDB 2.11.2``."""
         ...

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fieldstation.domains.telemetry.summaries import StoreSizes, StoreTotals
+
 
 @dataclass(frozen=True, slots=True)
 class SeriesSizes:
@@ -33,4 +35,16 @@ class MeasuredStore(Protocol):
         Readings that came within the last minutes do not count yet. Cost: the keys of all that is
         stored of these series. Raises ``Busy``.
         """
+        ...
+
+    async def totals(self) -> StoreTotals:
+        """Return sizes for the system pages; may be a few seconds old."""
+        ...
+
+    async def sizes(self) -> StoreSizes:
+        """Measure each form of readings; takes seconds where there are very many."""
+        ...
+
+    async def description(self) -> str:
+        """Return what keeps the readings, such as ``PostgreSQL 15.4 with TimescaleDB 2.11.2``."""
         ...

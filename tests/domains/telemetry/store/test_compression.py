@@ -85,6 +85,8 @@ DAILY = np.round(
     20 + 5 * np.sin(np.arange(READINGS_MAX) / 1_375) + RANDOM.normal(0, 0.2, READINGS_MAX), 1
 )
 WALK = np.round(20 + np.cumsum(RANDOM.normal(0, 0.05, READINGS_MAX)), 1)
+NOISE = np.round(RANDOM.normal(20, 1, READINGS_MAX), 1)
+NIGHT = np.where(np.arange(READINGS_MAX) < READINGS_MAX // 2, 0.0, WALK)
 AROUND_ZERO = np.round(RANDOM.normal(0, 1, READINGS_MAX), 1)
 
 
@@ -95,10 +97,20 @@ AROUND_ZERO = np.round(RANDOM.normal(0, 1, READINGS_MAX), 1)
         (REGULAR, WALK, 0.25),
         (JITTERED, DAILY, 2.4),
         (JITTERED, WALK, 2.1),
+        (REGULAR, NOISE, 0.72),
+        (REGULAR, NIGHT, 0.16),
         # Some four in a hundred are -0.0 and stand apart.
         (REGULAR, AROUND_ZERO, 1.2),
     ],
-    ids=["regular daily", "regular walk", "jittered daily", "jittered walk", "around zero"],
+    ids=[
+        "regular daily",
+        "regular walk",
+        "jittered daily",
+        "jittered walk",
+        "noise",
+        "night",
+        "around zero",
+    ],
 )
 def test_a_reading_with_one_decimal_takes_few_bytes(
     instants: NDArray[np.int64], value: NDArray[np.float64], most: float

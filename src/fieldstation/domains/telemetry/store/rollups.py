@@ -38,11 +38,11 @@ MARK, FLOOR = -1, -2
 
 @dataclass(frozen=True, slots=True)
 class RollupLimits:
-    """How many marks one slice of work begins with, each of them at most a day of a series (of 64
-    days at a reading a second some 5.5 million), and how many readings of a series in whole days
-    are read for the sake of exact percentiles."""
+    """How many days of series one slice of work is about (64 days at a reading a second: some 5.5
+    million readings), and how many readings of a series in whole days are read for the sake of
+    exact percentiles."""
 
-    marks_per_slice: int = 64
+    days_per_slice: int = 64
     exact_readings_max: int = 20_000
 
 
@@ -94,16 +94,19 @@ def is_due(dialect: Dialect, before: int) -> Steps[bool]:
     return bool(rows) or now < before
 
 
-def marks_due(dialect: Dialect, before: int, *, limit: int) -> Steps[list[SeriesHour]]:
-    """Return the first marks by series and hour of those before an hour: a slice of work."""
+def marks_due(dialect: Dialect, before: int, *, days: int) -> Steps[list[SeriesHour]]:
+    """Return the first marks by series and hour of those before an hour, in so many days of series:
+    a slice of work. Where hours are marked densely that is up to 24 marks a day."""
     rows = yield Query(
         dialect.finish(
             "SELECT series_id, hour FROM rollup_stale WHERE hour < $1"
             " ORDER BY series_id, hour LIMIT $2"
         ),
-        (before, limit),
+        (before, DAY * days),
     )
-    return [SeriesHour(*row) for row in rows]
+    marks = [SeriesHour(*row) for row in rows]
+    ends = sorted(day_ends(marks))[:days]
+    return [mark for mark in marks if mark <= ends[-1]]
 
 
 def replace(

@@ -177,8 +177,8 @@ class KeptStore(ABC):
             if watermark < before:
                 watermark = before
                 await self._write(rollups.move_watermark(before))
-            limit = self.rollup_limits.marks_per_slice
-            marks = await self._read(rollups.marks_due(self._dialect, watermark, limit=limit))
+            days = self.rollup_limits.days_per_slice
+            marks = await self._read(rollups.marks_due(self._dialect, watermark, days=days))
             if marks:
                 ids = sorted({mark.series_id for mark in marks})
                 floors = await self._read(floors_of(self._dialect, ids))
@@ -186,7 +186,7 @@ class KeptStore(ABC):
                     lambda _: rolling_up.recomputed(self._dialect, marks, watermark, floors)
                 )
                 await self._write(rollups.replace(self._dialect, rows, marks, watermark, floors))
-            return len(marks) == limit
+            return bool(marks)
 
     async def expire_slice(
         self,
