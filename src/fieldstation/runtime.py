@@ -55,7 +55,8 @@ from fieldstation.domains.identity.service.sealing import Sealer, known_secrets
 from fieldstation.domains.identity.service.tokens import load_key_ring
 from fieldstation.domains.live.hub import Hub
 from fieldstation.domains.live.sockets import Sockets
-from fieldstation.domains.retention import jobs as retention_jobs
+from fieldstation.domains.retention.jobs import INTERVAL_S as EXPIRY_INTERVAL_S
+from fieldstation.domains.retention.jobs import open_retention
 from fieldstation.domains.system.loop_lag import watch_loop
 from fieldstation.domains.system.metrics import RequestMetrics
 from fieldstation.domains.system.service import StationState, prometheus_readings
@@ -121,9 +122,7 @@ class Runtime:
     def _build_telemetry(self) -> None:
         settings, clock = self.settings, self.clock
         self.store = reading_store(settings, node_id=self.node_id, clock=clock)
-        self.retention = retention_jobs.open_retention(
-            self.database, self.store, clock=clock, settings=settings
-        )
+        self.retention = open_retention(self.database, self.store, clock=clock, settings=settings)
         self.catalog = Catalog(self.store, self.retention.keeping)
         self.intake = Intake(settings.telemetry, clock)
         self.last_values = LastValues(self.store, node_id=self.node_id)
@@ -342,7 +341,7 @@ class Runtime:
             PeriodicJob("telemetry.trim", 300, trim),
             PeriodicJob("telemetry.seal", telemetry_jobs.SEAL_INTERVAL_S, self.sealing.run),
             PeriodicJob("telemetry.roll_up", telemetry_jobs.ROLL_UP_INTERVAL_S, roll_up),
-            PeriodicJob("retention.expire", retention_jobs.INTERVAL_S, self.retention.expiry.run),
+            PeriodicJob("retention.expire", EXPIRY_INTERVAL_S, self.retention.expiry.run),
         ]
         if self.nodes is not None:
             jobs.append(PeriodicJob("mqtt.purge_sessions", 60, self.nodes.purge))
