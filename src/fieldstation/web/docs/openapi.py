@@ -77,6 +77,7 @@ API_INFO: dict[str, Any] = {
     "openapi_tags": [
         {"name": "Telemetry", "description": "Readings: sending them and asking for them."},
         {"name": "Exports", "description": "Readings as files: CSV, JSON Lines, Parquet, XLSX."},
+        {"name": "Retention", "description": "For how long readings and their rollups are kept."},
         {
             "name": "Devices",
             "description": "What measures: devices, groups, keys, heartbeats.",
