@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fieldstation.core.clock import ManualClock, instant_to_us
+from fieldstation.core.clock import Clock, ManualClock, instant_to_us
 from fieldstation.core.settings import read_settings
 from fieldstation.db.database import Database
 from fieldstation.domains.audit.schemas import Actor
@@ -19,6 +19,7 @@ from fieldstation.domains.identity.service import organizations
 from fieldstation.domains.retention.jobs import Retention, open_retention
 from fieldstation.domains.retention.schemas import RetentionPlan, RetentionReplace
 from fieldstation.domains.telemetry.ports import SeriesKey, SeriesRow
+from fieldstation.domains.telemetry.sizing import SeriesSizes
 from fieldstation.domains.telemetry.store.sqlite import SqliteReadingStore
 from tests.contracts.reading_databases import START, reading_database
 from tests.contracts.readings import DAY_US, Given, append
@@ -29,11 +30,20 @@ GRACE_S = 3_601.0
 
 
 class CountingStore(SqliteReadingStore):
-    """Counts how often it lists series and deletes; each slice takes as long as a test says."""
+    """Counts how often it lists series and deletes, and how many it measures at a time; each slice
+    takes as long as a test says."""
 
     listed = 0
     slices = 0
     slice_s = 0.0
+
+    def __init__(self, path: Path, *, node_id: str, clock: Clock) -> None:
+        super().__init__(path, node_id=node_id, clock=clock)
+        self.measured: list[int] = []
+
+    async def sizes(self, series_ids: Sequence[int], **before_us: int | None) -> SeriesSizes:
+        self.measured.append(len(series_ids))
+        return await super().sizes(series_ids, **before_us)
 
     async def find_series(self, *args: Any, **filters: Any) -> list[SeriesRow]:
         self.listed += 1

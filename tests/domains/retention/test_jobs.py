@@ -8,11 +8,13 @@ import pytest
 from fieldstation.domains.retention import jobs
 from fieldstation.domains.retention.policies import Kept, Policy, cutoffs
 from fieldstation.domains.telemetry.ports import SeriesKey, SeriesRow
+from fieldstation.domains.telemetry.store.expiry import ExpiryLimits
 from tests.contracts.readings import NOON_US
 from tests.domains.retention.conftest import AN_HOUR_S, GRACE_S, Field, put
 
 pytestmark = pytest.mark.anyio
 
+SMALL_SLICES = ExpiryLimits(series_per_slice=1, chunks_per_slice=4)
 RULE: dict[str, Any] = {"raw_days": 5, "rollup_days": 12}
 
 
@@ -111,9 +113,7 @@ async def test_a_run_ends_when_its_time_is_over_and_the_next_goes_on(
     await put(node, ours, {"sensor_type": "t", "raw_days": 1})
     field.clock.advance(GRACE_S)
     field.store.slice_s = jobs.RUN_S
-    field.store.expiry_limits = type(field.store.expiry_limits)(
-        series_per_slice=1, chunks_per_slice=4
-    )
+    field.store.expiry_limits = SMALL_SLICES
 
     listed, runs = field.store.listed, 0
     while any([len(await field.ages(row)) > 2 for row in mine]):
@@ -126,6 +126,32 @@ async def test_a_run_ends_when_its_time_is_over_and_the_next_goes_on(
     assert field.store.listed == listed + 1
 
 
+async def test_whoever_has_much_to_delete_lets_others_have_their_turn(
+    field: Field, tmp_path: Path
+) -> None:
+    node = field.open(tmp_path)
+    many, few = await field.organization("many"), await field.organization("few")
+    device = await field.device(many)
+    mine = [await field.series(many, device, f"t{number}") for number in range(6)]
+    other = await field.series(few, await field.device(few))
+    await field.fill(*mine, other, days=9)
+    for caller in (many, few):
+        await put(node, caller, {"raw_days": 1})
+    field.clock.advance(GRACE_S)
+    field.store.slice_s = jobs.RUN_S
+    field.store.expiry_limits = SMALL_SLICES
+
+    runs = 0
+    while len(await field.ages(other)) > 2:
+        await node.expiry.run()
+        runs += 1
+    assert runs <= 4
+    assert any([len(await field.ages(row)) > 2 for row in mine])
+    for _ in range(20):
+        await node.expiry.run()
+    assert [len(await field.ages(row)) for row in (*mine, other)] == [2] * 7
+
+
 async def test_a_longer_rule_stops_what_is_under_way(field: Field, tmp_path: Path) -> None:
     node, ours = field.open(tmp_path), await field.organization("ours")
     mine = [await field.series(ours, await field.device(ours)) for _ in range(4)]
@@ -133,9 +159,7 @@ async def test_a_longer_rule_stops_what_is_under_way(field: Field, tmp_path: Pat
     await put(node, ours, {"raw_days": 1})
     field.clock.advance(GRACE_S)
     field.store.slice_s = jobs.RUN_S
-    field.store.expiry_limits = type(field.store.expiry_limits)(
-        series_per_slice=1, chunks_per_slice=4
-    )
+    field.store.expiry_limits = SMALL_SLICES
     await node.expiry.run()
     left = [len(await field.ages(row)) for row in mine]
     assert 8 < sum(left) < 36

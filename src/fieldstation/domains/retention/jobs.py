@@ -1,6 +1,7 @@
 """Deletes what is older than the rules keep: in slices, a while at a time."""
 
 import asyncio
+import math
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,10 +59,11 @@ def open_retention(
 
 @dataclass(slots=True)
 class Pass:
-    """One time through an organization's series under a policy."""
+    """One time through an organization's series under a policy, and when it was worked on last."""
 
     policy: Policy
     began_s: float
+    worked_s: float
     left: deque[Work]
 
 
@@ -89,6 +91,7 @@ class Expiry:
         until_s = self._clock.monotonic() + RUN_S
         await self._keeping.look()
         due = [name for name in await self._organizations() if self._is_due(name)]
+        due.sort(key=self._worked_s)  # whoever has much to delete lets others have their turn
         if due:
             await self._keeping.look(members=True)
         for organization_id in due:
@@ -114,20 +117,25 @@ class Expiry:
         is_new = policy is not last.policy or bool(last.left)
         return is_new or self._clock.monotonic() - last.began_s >= PASS_INTERVAL_S
 
+    def _worked_s(self, organization_id: str) -> float:
+        last = self._passes.get(organization_id)
+        return -math.inf if last is None else last.worked_s
+
     async def _go_on(self, organization_id: str, policy: Policy, until_s: float) -> None:
         """Begin an organization's series, or go on with them while its policy is the same."""
         current = self._passes.get(organization_id)
         if current is None or current.policy is not policy or not current.left:
             series = await self._store.find_series(organization_id)
             left = await asyncio.to_thread(sort_work, policy, series, self._clock.now_us())
-            current = Pass(policy, self._clock.monotonic(), left)
+            began_s = self._clock.monotonic()
+            current = Pass(policy, began_s, began_s, left)
             self._passes[organization_id] = current
         while current.left and self._keeping.in_force(organization_id) is policy:
             before, series_ids = current.left[0]
             slice_began_s = self._clock.monotonic()
             if not await self._store.expire_slice(series_ids, **before._asdict()):
                 current.left.popleft()
-            now_s = self._clock.monotonic()
+            now_s = current.worked_s = self._clock.monotonic()
             if now_s >= until_s:
                 return
             await asyncio.sleep(now_s - slice_began_s)

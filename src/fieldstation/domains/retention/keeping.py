@@ -33,17 +33,18 @@ class Keeping:
 
     def raw_from_us(self, organization_id: str, device_id: str, sensor_type: str) -> int:
         """Return the first instant that is kept of a series, as the clock was at the last look."""
-        policy = self.in_force(organization_id)
-        if policy is None:
+        today, in_force = self._moment
+        policy = self._policies.get(organization_id, self._without_rules)
+        is_in_force = policy is self._without_rules or organization_id in in_force
+        if not (is_in_force and policy.deletes):
             return ALL_US
-        today, _ = self._moment
         before_us = cutoffs(policy.kept(device_id, sensor_type), today * US_PER_DAY).raw_before_us
         return ALL_US if before_us is None else max(ALL_US, before_us)
 
     def in_force(self, organization_id: str) -> Policy | None:
         """Return the rules that hold for an organization now; none where a list is still to come
         into force, or nothing is ever deleted."""
-        policy = self._policies.get(organization_id) or self._without_rules
+        policy = self._policies.get(organization_id, self._without_rules)
         if not policy.is_in_force(self._clock.now()):
             return None
         return policy if policy.deletes else None

@@ -39,7 +39,8 @@ class Rule(NamedTuple):
 class Policy:
     """An organization's rules with the devices of the groups that they name.
 
-    Two of one version with the same members are the same.
+    ``deletes``: anything is kept for a limited time. Two of one version with the same members are
+    the same.
     """
 
     version: int
@@ -47,6 +48,7 @@ class Policy:
     rules: tuple[Rule, ...]
     members: Mapping[str, Collection[str]]
     default: Kept
+    deletes: bool = field(init=False, compare=False)
     _by_target: Mapping[tuple[str | None, str | None], Kept] = field(init=False, compare=False)
     _groups_of: Mapping[str, Sequence[str]] = field(init=False, compare=False)
 
@@ -56,6 +58,8 @@ class Policy:
         for group_id, device_ids in self.members.items():
             for device_id in device_ids:
                 groups_of[device_id].append(group_id)
+        deletes = any(kept != FOREVER for kept in (self.default, *targets.values()))
+        object.__setattr__(self, "deletes", deletes)
         object.__setattr__(self, "_by_target", targets)
         object.__setattr__(self, "_groups_of", dict(groups_of))
 
@@ -77,11 +81,6 @@ class Policy:
             if found:
                 return longest(found)
         return self.default
-
-    @property
-    def deletes(self) -> bool:
-        """Whether anything is kept for a limited time."""
-        return any(kept != FOREVER for kept in (self.default, *self._by_target.values()))
 
     def is_in_force(self, now: datetime) -> bool:
         return self.applies_at is None or self.applies_at <= now

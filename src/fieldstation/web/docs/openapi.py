@@ -78,6 +78,7 @@ API_INFO: dict[str, Any] = {
         {"name": "Telemetry", "description": "Readings: sending them and asking for them."},
         {"name": "Analytics", "description": "How what is measured goes: trends."},
         {"name": "Exports", "description": "Readings as files: CSV, JSON Lines, Parquet, XLSX."},
+        {"name": "Retention", "description": "For how long readings and their rollups are kept."},
         {
             "name": "Devices",
             "description": "What measures: devices, groups, keys, heartbeats.",
