@@ -41,9 +41,17 @@ class CountingStore(SqliteReadingStore):
         super().__init__(path, node_id=node_id, clock=clock)
         self.measured: list[int] = []
 
-    async def sizes(self, series_ids: Sequence[int], **before_us: int | None) -> SeriesSizes:
+    async def sizes_of(
+        self,
+        series_ids: Sequence[int],
+        *,
+        raw_before_us: int | None,
+        rollups_before_us: int | None,
+    ) -> SeriesSizes:
         self.measured.append(len(series_ids))
-        return await super().sizes(series_ids, **before_us)
+        return await super().sizes_of(
+            series_ids, raw_before_us=raw_before_us, rollups_before_us=rollups_before_us
+        )
 
     async def find_series(self, *args: Any, **filters: Any) -> list[SeriesRow]:
         self.listed += 1

@@ -43,9 +43,11 @@ def pinned_station(data_dir: Path, *, queue_readings_max: int) -> Iterator[Stati
     station = StationProcess(data_dir, environment=limits, forked=False)
     with children_pinned_to(server_core()):
         station.start()
-    yield station
-    if station.process.poll() is None:
-        station.stop()
+    try:
+        yield station
+    finally:
+        if station.process.poll() is None:
+            station.stop()
 
 
 @contextmanager
