@@ -1,7 +1,6 @@
 """How long a station's loop lets a live socket's ping wait: pings at a fixed rate, open loop."""
 
 import select
-import sys
 import time
 
 import msgspec
@@ -14,6 +13,7 @@ from bench.live_load import (
     open_socket,
     split_frames,
 )
+from bench.processes import be_task
 from bench.spread import Latencies, summarise_latencies
 
 PING = client_frame(b'{"type":"ping"}')
@@ -76,5 +76,4 @@ def probe(spec: EchoSpec) -> EchoResult:
 
 
 if __name__ == "__main__":
-    outcome = probe(msgspec.json.decode(sys.stdin.buffer.read(), type=EchoSpec))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+    be_task(probe, EchoSpec)

@@ -1,12 +1,12 @@
 """How long a bare fdatasync takes on the file system of the databases, a process of its own."""
 
 import os
-import sys
 import time
 from pathlib import Path
 
 import msgspec
 
+from bench.processes import be_task
 from bench.spread import Latencies, summarise_latencies
 
 # One page and its frame header: the least that SQLite appends to its log for a commit.
@@ -40,5 +40,4 @@ def probe(spec: ProbeSpec) -> ProbeResult:
 
 
 if __name__ == "__main__":
-    outcome = probe(msgspec.json.decode(sys.stdin.buffer.read(), type=ProbeSpec))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+    be_task(probe, ProbeSpec)

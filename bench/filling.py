@@ -15,16 +15,15 @@ from pathlib import Path
 
 from bench.data import SENSORS, Reading
 from bench.encoding import Identity, body_json, post_readings
-from bench.http_load import HttpLoadResult, HttpLoadSpec
+from bench.http_load import HttpLoadSpec, send_all
 from bench.plan import Plan
-from bench.processes import Task, load_core, run_task
+from bench.processes import Task
 from bench.share import ShareResult, ShareSpec
 from bench.spool import write_spool
 from bench.station import (
     TELEMETRY_FILE,
     count_stored,
     demand_stored,
-    demand_success,
     register_devices,
     running_station,
     settle,
@@ -63,19 +62,15 @@ def build_fleet(plan: Plan, name: str, *, devices: int, end_us: int) -> Fleet:
         body = body_json(newest, base_s=end_us // 1_000_000)
         spool = plan.work_dir / f"{name}.spool"
         write_spool(spool, [post_readings(identity, body) for identity in identities])
-        result = run_task(
-            "bench.http_load",
+        send_all(
             HttpLoadSpec(
                 port=station.http_port,
                 spool=str(spool),
                 connections=1,
                 messages=devices,
                 duration_s=60.0,
-            ),
-            result=HttpLoadResult,
-            core=load_core(),
+            )
         )
-        demand_success(result, devices)
     ids = find_series_ids(data_dir / TELEMETRY_FILE, identities)
     return Fleet(data_dir=data_dir, identities=identities, series_ids=ids, end_us=end_us)
 

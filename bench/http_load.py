@@ -5,7 +5,6 @@ A plain epoll loop: event loops round their timers to a millisecond, longer than
 
 import select
 import socket
-import sys
 import time
 from collections import Counter, deque
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from bench.cpu_meter import CpuMeter, CpuShares
+from bench.processes import ProcessFailedError, be_task, load_core, run_task
 from bench.spool import Spool
 from bench.spread import Latencies, summarise_latencies
 
@@ -258,6 +258,26 @@ def generate(spec: HttpLoadSpec) -> HttpLoadResult:
     return result
 
 
+def run_load(spec: HttpLoadSpec) -> HttpLoadResult:
+    """Run a load in a process of its own."""
+    return run_task("bench.http_load", spec, result=HttpLoadResult, core=load_core())
+
+
+def send_all(spec: HttpLoadSpec) -> HttpLoadResult:
+    """Run a load; raise ``ProcessFailedError`` unless every message was answered with success."""
+    result = run_load(spec)
+    demand_success(result, spec.messages)
+    return result
+
+
+def demand_success(result: HttpLoadResult, messages: int) -> None:
+    """Raise ``ProcessFailedError`` unless every message was answered with success."""
+    if result.succeeded != messages or result.lost:
+        raise ProcessFailedError(
+            f"{result.succeeded} of {messages} requests succeeded, {result.lost} were cut off, "
+            f"statuses {result.statuses}; the first refusal: {result.refusal}"
+        )
+
+
 if __name__ == "__main__":
-    outcome = generate(msgspec.json.decode(sys.stdin.buffer.read(), type=HttpLoadSpec))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+    be_task(generate, HttpLoadSpec)

@@ -8,7 +8,6 @@ import base64
 import os
 import select
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,6 +17,7 @@ import msgspec
 
 from bench.cpu_meter import CpuMeter, CpuShares
 from bench.http_load import is_complete
+from bench.processes import be_task
 from bench.spool import Spool
 from bench.spread import Latencies, summarise_latencies
 
@@ -268,5 +268,4 @@ def generate(spec: LiveLoadSpec) -> LiveLoadResult:
 
 
 if __name__ == "__main__":
-    outcome = generate(msgspec.json.decode(sys.stdin.buffer.read(), type=LiveLoadSpec))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+    be_task(generate, LiveLoadSpec)

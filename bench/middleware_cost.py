@@ -1,7 +1,6 @@
 """The CPU time of one request through the station's front door and without it; its own process."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Mapping
 
@@ -9,6 +8,7 @@ import msgspec
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bench.processes import be_task
 from fieldstation.core.clock import SystemClock
 from fieldstation.core.logging import configure_logging
 from fieldstation.core.settings import LimitSettings, read_settings
@@ -116,5 +116,4 @@ async def measure(spec: MiddlewareSpec) -> MiddlewareResult:
 
 
 if __name__ == "__main__":
-    wanted = msgspec.json.decode(sys.stdin.buffer.read(), type=MiddlewareSpec)
-    sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(measure(wanted))))
+    be_task(lambda spec: asyncio.run(measure(spec)), MiddlewareSpec)

@@ -6,7 +6,6 @@ acknowledgements are counted by their bytes; every packet's first byte is checke
 
 import select
 import socket
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import msgspec
 
 from bench.cpu_meter import CpuMeter, CpuShares
 from bench.http_load import Messages
+from bench.processes import be_task
 from bench.spool import Spool
 
 RECEIVE_BYTES = 65_536
@@ -192,5 +192,4 @@ def generate(spec: MqttLoadSpec) -> MqttLoadResult:
 
 
 if __name__ == "__main__":
-    outcome = generate(msgspec.json.decode(sys.stdin.buffer.read(), type=MqttLoadSpec))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+    be_task(generate, MqttLoadSpec)

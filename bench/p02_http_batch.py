@@ -16,11 +16,10 @@ from bench.findings import (
     interleave,
     measurement,
 )
-from bench.http_load import HttpLoadResult, HttpLoadSpec
+from bench.http_load import HttpLoadSpec, send_all
 from bench.plan import Plan
-from bench.processes import load_core, run_task, server_core
+from bench.processes import run_task, server_core
 from bench.raw_insert import RawInsertResult, RawInsertSpec, connect, insert, write_rows
-from bench.station import count_stored, demand_stored, demand_success, running_station
 from bench.workload import side_by_side
 
 BATCH_READINGS = 1_000
@@ -70,29 +69,19 @@ class HttpBatch:
         self._keyed = build_table(plan.work_dir / "keyed", KEYED_TABLE, base_s=base_s)
 
     def station(self) -> Measurement:
-        data_dir = self._plan.copy_template("p2-station")
-        stored_before = count_stored(data_dir)
-        measured = len(self._workload) - DEVICES
-        with running_station(
-            data_dir, command=self._plan.station_command, log=self._plan.log("p2-station")
-        ) as station:
-            result = run_task(
-                "bench.http_load",
+        new = self._workload.new_readings
+        with self._plan.station_storing(new, name="p2-station") as station:
+            result = send_all(
                 HttpLoadSpec(
                     port=station.http_port,
                     spool=str(self._spool),
                     connections=CONNECTIONS,
                     warm_up=DEVICES,
-                    messages=measured,
+                    messages=len(self._workload) - DEVICES,
                     duration_s=TIME_LIMIT_S,
                     server_pid=station.process.pid,
-                ),
-                result=HttpLoadResult,
-                core=load_core(),
+                )
             )
-        demand_success(result, measured)
-        demand_stored(data_dir, expected=stored_before + self._workload.new_readings)
-        self._plan.discard("p2-station")
         return measurement(result.per_s * BATCH_READINGS, result)
 
     def plain_table(self) -> Measurement:

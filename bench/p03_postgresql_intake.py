@@ -20,7 +20,7 @@ from bench.findings import (
     interleave,
     measurement,
 )
-from bench.http_load import HttpLoadResult, HttpLoadSpec
+from bench.http_load import HttpLoadSpec, send_all
 from bench.plan import Plan
 from bench.postgresql import (
     count_in_postgresql,
@@ -29,10 +29,10 @@ from bench.postgresql import (
     own_database,
     url_of,
 )
-from bench.processes import ProcessFailedError, load_core, run_task, server_core
+from bench.processes import ProcessFailedError, run_task, server_core
 from bench.raw_copy import RawCopySpec
 from bench.raw_insert import RawInsertResult, write_rows
-from bench.station import Template, build_template, demand_success, running_station
+from bench.station import Template, build_template, running_station
 from bench.workload import side_by_side
 
 BATCH_READINGS = 1_000
@@ -101,7 +101,6 @@ class PostgresqlIntake:
 
     def station(self) -> Measurement:
         data_dir = self._plan.copy(self._template.data_dir, "p3-station")
-        measured = len(self._workload) - DEVICES
         with own_database(self._database) as database:
             with running_station(
                 data_dir,
@@ -109,21 +108,17 @@ class PostgresqlIntake:
                 log=self._plan.log("p3-station"),
                 environment={"DATABASE_URL": url_of(database)},
             ) as station:
-                result = run_task(
-                    "bench.http_load",
+                result = send_all(
                     HttpLoadSpec(
                         port=station.http_port,
                         spool=str(self._spool),
                         connections=CONNECTIONS,
                         warm_up=DEVICES,
-                        messages=measured,
+                        messages=len(self._workload) - DEVICES,
                         duration_s=TIME_LIMIT_S,
                         server_pid=station.process.pid,
-                    ),
-                    result=HttpLoadResult,
-                    core=load_core(),
+                    )
                 )
-            demand_success(result, measured)
             stored = count_in_postgresql(database)
         expected = self._stored + self._workload.new_readings
         if stored != expected:

@@ -1,6 +1,7 @@
 """P5: one reading a request, 64 connections, acknowledged after the commit, against hello world."""
 
 import math
+from pathlib import Path
 
 from bench.data import DEVICES
 from bench.encoding import get_request
@@ -15,12 +16,10 @@ from bench.findings import (
     interleave,
     measurement,
 )
-from bench.http_load import HttpLoadResult, HttpLoadSpec
+from bench.http_load import HttpLoadResult, HttpLoadSpec, send_all
 from bench.peer_servers import hello_world
 from bench.plan import Plan
-from bench.processes import load_core, run_task
 from bench.spool import write_spool
-from bench.station import count_stored, demand_stored, demand_success, running_station
 from bench.workload import side_by_side
 
 CONNECTIONS = 64
@@ -53,49 +52,30 @@ class HttpSingle:
 
     def run_station(self, *, rate_per_s: float | None) -> HttpLoadResult:
         """Send all to a fresh copy, as fast as it goes or at a rate, and check what it stored."""
-        data_dir = self._plan.copy_template("p5-station")
-        stored_before = count_stored(data_dir)
-        with running_station(
-            data_dir, command=self._plan.station_command, log=self._plan.log("p5-station")
-        ) as station:
-            result = run_task(
-                "bench.http_load",
-                HttpLoadSpec(
-                    port=station.http_port,
-                    spool=str(self.spool),
-                    connections=CONNECTIONS,
-                    warm_up=self.warm_up,
-                    messages=self.messages,
-                    duration_s=TIME_LIMIT_S,
-                    rate_per_s=rate_per_s,
-                    server_pid=station.process.pid,
-                ),
-                result=HttpLoadResult,
-                core=load_core(),
-            )
-        demand_success(result, self.messages)
-        demand_stored(data_dir, expected=stored_before + self._workload.new_readings)
-        self._plan.discard("p5-station")
-        return result
+        new = self._workload.new_readings
+        with self._plan.station_storing(new, name="p5-station") as station:
+            return self._send(self.spool, station.http_port, station.process.pid, rate_per_s)
 
     def hello_world(self) -> Measurement:
         with hello_world(self._plan.work_dir) as peer:
-            result = run_task(
-                "bench.http_load",
-                HttpLoadSpec(
-                    port=peer.port,
-                    spool=str(self._hello_spool),
-                    connections=CONNECTIONS,
-                    warm_up=self.warm_up,
-                    messages=self.messages,
-                    duration_s=TIME_LIMIT_S,
-                    server_pid=peer.process.pid,
-                ),
-                result=HttpLoadResult,
-                core=load_core(),
-            )
-        demand_success(result, self.messages)
+            result = self._send(self._hello_spool, peer.port, peer.process.pid, None)
         return measurement(result.per_s, result)
+
+    def _send(
+        self, spool: Path, port: int, server_pid: int, rate_per_s: float | None
+    ) -> HttpLoadResult:
+        return send_all(
+            HttpLoadSpec(
+                port=port,
+                spool=str(spool),
+                connections=CONNECTIONS,
+                warm_up=self.warm_up,
+                messages=self.messages,
+                duration_s=TIME_LIMIT_S,
+                rate_per_s=rate_per_s,
+                server_pid=server_pid,
+            )
+        )
 
 
 def measure(plan: Plan) -> list[Finding]:

@@ -21,7 +21,6 @@ from bench.peer_servers import Peer, amqtt, amqtt_program, mosquitto, mosquitto_
 from bench.plan import Plan
 from bench.processes import ProcessFailedError, load_core, run_task
 from bench.spool import write_spool
-from bench.station import count_stored, demand_stored, running_station
 from bench.workload import device_by_device
 
 CLIENTS = 500
@@ -54,19 +53,14 @@ class MqttIntake:
         )
 
     def station(self) -> Measurement:
-        data_dir = self._plan.copy_template("p6-station")
-        stored_before = count_stored(data_dir)
-        with running_station(
-            data_dir, command=self._plan.station_command, log=self._plan.log("p6-station")
-        ) as station:
+        new = self._workload.new_readings
+        with self._plan.station_storing(new, name="p6-station") as station:
             result = self._load(station.mqtt_port, station.process.pid, time_limit_s=TIME_LIMIT_S)
         wanted = CLIENTS * (self._per_client - WARM_UP_PER_CLIENT)
         if result.acknowledged != wanted or result.lost:
             raise ProcessFailedError(
                 f"{result.acknowledged} of {wanted} acknowledged, {result.lost} clients lost"
             )
-        demand_stored(data_dir, expected=stored_before + self._workload.new_readings)
-        self._plan.discard("p6-station")
         return measurement(result.per_s, result)
 
     def mosquitto(self) -> Measurement:

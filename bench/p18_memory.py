@@ -1,5 +1,7 @@
-"""P18: the memory that 1,000 idle live sockets take, and memory over ten minutes of P1's load."""
+"""P18: the memory that 1,000 idle live sockets take, and memory over ten minutes of P1's load
+(``BENCH_MEMORY_S``: so many seconds)."""
 
+import os
 import time
 from collections.abc import Sequence
 from statistics import linear_regression
@@ -10,13 +12,13 @@ import psutil
 from bench.data import DEVICES, SENSORS, Reading, device_readings
 from bench.encoding import body_json, post_readings
 from bench.findings import Durability, Finding, Measurement, Side, Target, measurement
-from bench.http_load import HttpLoadResult
+from bench.http_load import HttpLoadResult, demand_success
 from bench.live_load import open_socket
 from bench.p12_fanout import ENVIRONMENT, SOCKETS
 from bench.plan import Plan
 from bench.processes import ProcessFailedError, Task, load_core
 from bench.spool import write_spool
-from bench.station import demand_success, log_in, running_station
+from bench.station import log_in, running_station
 from bench.steady_load import SteadyLoadSpec
 from fieldstation.core.clock import SystemClock
 
@@ -26,6 +28,7 @@ CONNECTIONS = 8
 BATCH_READINGS = 100
 LOAD_S = 600.0
 QUICK_LOAD_S = 30.0
+LOAD_S_MIN = 15.0
 # Long enough for 390,000 readings a second, and over before the stored readings begin.
 LOAD_AGE_S = 8 * 3_600
 LOAD_SPAN_S = 23_400
@@ -52,6 +55,7 @@ class LoadMemory(msgspec.Struct, frozen=True):
 
 
 def measure(plan: Plan) -> list[Finding]:
+    duration_s = wanted_duration_s(plan)
     plan.say(f"P18: {plan.rounds} rounds of {SOCKETS} idle sockets, then one of P1's load")
     sockets = Side(
         f"{SOCKETS} idle sockets",
@@ -59,7 +63,6 @@ def measure(plan: Plan) -> list[Finding]:
         "MiB more",
         [idle_sockets(plan) for _ in range(plan.rounds)],
     )
-    duration_s = QUICK_LOAD_S if plan.quick else LOAD_S
     loaded = Side("under P1's load", Durability.FSYNC, "% grown", [under_load(plan, duration_s)])
     rate = loaded.rounds[0].detail["load"]
     per_s = sum(rate["statuses"].values()) * BATCH_READINGS / rate["elapsed_s"]
@@ -89,6 +92,16 @@ def measure(plan: Plan) -> list[Finding]:
             ],
         ),
     ]
+
+
+def wanted_duration_s(plan: Plan) -> float:
+    """Return how long the load lasts; raise ``ProcessFailedError`` for what cannot be."""
+    wanted = os.environ.get("BENCH_MEMORY_S")
+    if wanted is None:
+        return QUICK_LOAD_S if plan.quick else LOAD_S
+    if not wanted.isdecimal() or not LOAD_S_MIN <= int(wanted) <= LOAD_S:
+        raise ProcessFailedError(f"BENCH_MEMORY_S is from {LOAD_S_MIN:g} to {LOAD_S:g}: {wanted!r}")
+    return float(wanted)
 
 
 def idle_sockets(plan: Plan) -> Measurement:
@@ -142,8 +155,6 @@ def under_load(plan: Plan, duration_s: float) -> Measurement:
         result = task.result()
     demand_success(result, sum(result.statuses.values()))
     plan.discard("p18-load")
-    if not samples:
-        raise ProcessFailedError("the station ended under the load")
     growth = growth_percent(samples)
     return measurement(growth, LoadMemory(samples, growth, result))
 
@@ -161,10 +172,14 @@ def batch(device: int) -> list[Reading]:
 
 
 def sample_mib(pid: int, *, duration_s: float) -> list[float]:
+    """Look every second; raise ``ProcessFailedError`` when the process ends."""
     began = time.monotonic()
     samples: list[float] = []
     while time.monotonic() - began < duration_s:
-        samples.append(resident_mib(pid))
+        try:
+            samples.append(resident_mib(pid))
+        except psutil.NoSuchProcess as error:
+            raise ProcessFailedError("the station ended under the load") from error
         time.sleep(SAMPLE_INTERVAL_S)
     return samples
 

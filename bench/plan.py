@@ -3,6 +3,8 @@
 import asyncio
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +12,15 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.findings import Skip
-from bench.station import Template, build_template, settle
+from bench.station import (
+    Station,
+    Template,
+    build_template,
+    count_stored,
+    demand_stored,
+    running_station,
+    settle,
+)
 
 ROUNDS = 5
 QUICK_ROUNDS = 2
@@ -47,6 +57,16 @@ class Plan:
         """
         asyncio.run(settle(self.template.telemetry_file))
         return self.copy(self.template.data_dir, name)
+
+    @contextmanager
+    def station_storing(self, readings: int, *, name: str) -> Iterator[Station]:
+        """Run a station on a fresh copy of the template; it has to store so many readings."""
+        data_dir = self.copy_template(name)
+        stored_before = count_stored(data_dir)
+        with running_station(data_dir, command=self.station_command, log=self.log(name)) as station:
+            yield station
+        demand_stored(data_dir, expected=stored_before + readings)
+        self.discard(name)
 
     def copy(self, source: Path, name: str) -> Path:
         target = self.discard(name)

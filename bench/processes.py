@@ -20,6 +20,7 @@ STOP_TIMEOUT_S = 20.0
 POLL_INTERVAL_S = 0.005
 LOG_TAIL_CHARACTERS_MAX = 2_000
 Result = TypeVar("Result")
+Specification = TypeVar("Specification", bound=msgspec.Struct)
 # What a child may see of this process' environment: nothing that could configure the station.
 ENVIRONMENT_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
@@ -158,6 +159,14 @@ class Task(Generic[Result]):
         if self._process.returncode != 0:
             raise ProcessFailedError(f"{self._module} ended with {self._process.returncode}")
         return msgspec.json.decode(output, type=self._result)
+
+
+def be_task(
+    work: Callable[[Specification], msgspec.Struct], specification: type[Specification]
+) -> None:
+    """Do what ``Task`` started this process for: specification in, result out."""
+    result = work(msgspec.json.decode(sys.stdin.buffer.read(), type=specification))
+    sys.stdout.buffer.write(msgspec.json.encode(result))
 
 
 def run_task(module: str, spec: msgspec.Struct, *, result: type[Result], core: int) -> Result:

@@ -1,12 +1,12 @@
 """Asking a running server the same question again and again, one connection or many."""
 
 from bench.findings import Measurement, measurement
-from bench.http_load import HttpLoadResult, HttpLoadSpec
+from bench.http_load import HttpLoadResult, HttpLoadSpec, demand_success, run_load
 from bench.peer_servers import Peer
 from bench.plan import Plan
-from bench.processes import ProcessFailedError, load_core, run_task
+from bench.processes import ProcessFailedError
 from bench.spool import write_spool
-from bench.station import Station, demand_success
+from bench.station import Station
 
 WARM_UP = 3
 TIME_LIMIT_S = 120.0
@@ -25,8 +25,7 @@ def ask(
     spool = plan.work_dir / "question.spool"
     write_spool(spool, [question])
     port = server.http_port if isinstance(server, Station) else server.port
-    result = run_task(
-        "bench.http_load",
+    result = run_load(
         HttpLoadSpec(
             port=port,
             spool=str(spool),
@@ -35,9 +34,7 @@ def ask(
             messages=times,
             duration_s=TIME_LIMIT_S,
             server_pid=server.process.pid,
-        ),
-        result=HttpLoadResult,
-        core=load_core(),
+        )
     )
     demand_success(result, sum(result.statuses.values()))
     return result

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import asyncpg
 import msgspec
 
 from bench.cpu_meter import CpuMeter
+from bench.processes import be_task
 from bench.raw_insert import RawInsertResult, Row, read_rows
 from fieldstation.domains.telemetry.store.entries import encode_entry
 from fieldstation.domains.telemetry.store.points import Points, floats, integers
@@ -67,5 +67,4 @@ async def measure(spec: RawCopySpec) -> RawInsertResult:
 
 
 if __name__ == "__main__":
-    outcome = asyncio.run(measure(msgspec.json.decode(sys.stdin.buffer.read(), type=RawCopySpec)))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+    be_task(lambda spec: asyncio.run(measure(spec)), RawCopySpec)

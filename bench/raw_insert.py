@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import sys
 import time
 from array import array
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from bench.cpu_meter import CpuMeter, CpuShares
+from bench.processes import be_task
 
 Row = tuple[int, int, int, float, int]
 COLUMN_TYPES = "qqqdq"
@@ -91,5 +91,4 @@ def measure(spec: RawInsertSpec) -> RawInsertResult:
 
 
 if __name__ == "__main__":
-    outcome = measure(msgspec.json.decode(sys.stdin.buffer.read(), type=RawInsertSpec))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+    be_task(measure, RawInsertSpec)

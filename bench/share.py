@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from bench.processes import be_task
 from bench.station import settle
 from bench.synthetic import US_PER_DAY, SyntheticSeries, Timing, spans
 from fieldstation.domains.telemetry.store import flushing
@@ -99,5 +100,4 @@ def progress_line(done: int, whole: int, elapsed_s: float) -> str:
 
 
 if __name__ == "__main__":
-    outcome = fill_share(msgspec.json.decode(sys.stdin.buffer.read(), type=ShareSpec))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+    be_task(fill_share, ShareSpec)

@@ -12,13 +12,11 @@ from typing import Any
 
 from bench.data import DEVICES, STORED_READINGS_PER_DEVICE, device_readings
 from bench.encoding import Identity, body_json, post_readings
-from bench.http_load import HttpLoadResult, HttpLoadSpec
+from bench.http_load import HttpLoadSpec, send_all
 from bench.processes import (
     ProcessFailedError,
     ServerProcess,
     free_port,
-    load_core,
-    run_task,
 )
 from bench.spool import write_spool
 from fieldstation.core.clock import SystemClock
@@ -134,19 +132,15 @@ def build_template(
     with running_station(data_dir, command=command, log=log, environment=environment) as station:
         identities = register_devices(station.http_port)
         messages = write_spool(spool, stored_requests(identities, base_s=base_s))
-        result = run_task(
-            "bench.http_load",
+        send_all(
             HttpLoadSpec(
                 port=station.http_port,
                 spool=str(spool),
                 connections=PRELOAD_CONNECTIONS,
                 messages=messages,
                 duration_s=PRELOAD_TIMEOUT_S,
-            ),
-            result=HttpLoadResult,
-            core=load_core(),
+            )
         )
-        demand_success(result, messages)
     spool.unlink()
     return Template(data_dir=data_dir, identities=identities, base_s=base_s)
 
@@ -183,15 +177,6 @@ def stored_requests(identities: Sequence[Identity], *, base_s: int) -> Iterator[
         for identity, readings in zip(identities, everything, strict=True):
             part = readings[start : start + PRELOAD_BODY_READINGS]
             yield post_readings(identity, body_json(part, base_s=base_s))
-
-
-def demand_success(result: HttpLoadResult, messages: int) -> None:
-    """Raise ``ProcessFailedError`` unless every message was answered with success."""
-    if result.succeeded != messages or result.lost:
-        raise ProcessFailedError(
-            f"{result.succeeded} of {messages} requests succeeded, {result.lost} were cut off, "
-            f"statuses {result.statuses}; the first refusal: {result.refusal}"
-        )
 
 
 def count_stored(data_dir: Path) -> int:

@@ -4,13 +4,13 @@ All bodies of one wave have the same instants in the same places, so that the ne
 its ten-digit seconds put in.
 """
 
-import sys
 from pathlib import Path
 
 import msgspec
 
 from bench.cpu_meter import CpuMeter
 from bench.http_load import HttpLoad, HttpLoadResult
+from bench.processes import be_task
 from bench.spool import Spool
 from bench.spread import summarise_latencies
 
@@ -79,5 +79,4 @@ def generate(spec: SteadyLoadSpec) -> HttpLoadResult:
 
 
 if __name__ == "__main__":
-    outcome = generate(msgspec.json.decode(sys.stdin.buffer.read(), type=SteadyLoadSpec))
-    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+    be_task(generate, SteadyLoadSpec)

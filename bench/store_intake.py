@@ -7,22 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data import DEVICES, STORED_READINGS_PER_DEVICE
-from bench.findings import Measurement, measurement
-from bench.http_load import HttpLoadResult, HttpLoadSpec
+from bench.findings import (
+    Durability,
+    Finding,
+    Measurement,
+    Side,
+    Target,
+    compare,
+    describe_cpu,
+    interleave,
+    measurement,
+)
+from bench.http_load import HttpLoadResult, HttpLoadSpec, send_all
 from bench.peer_encoding import import_lines, line_protocol, post_import, post_lines
 from bench.peer_servers import Peer
 from bench.plan import Plan
-from bench.processes import ProcessFailedError, load_core, run_task
+from bench.processes import ProcessFailedError
 from bench.spool import write_spool
-from bench.station import (
-    DATA_AGE_S,
-    PRELOAD_BODY_READINGS,
-    count_stored,
-    demand_stored,
-    demand_success,
-    running_station,
+from bench.station import DATA_AGE_S, PRELOAD_BODY_READINGS
+from bench.store_peers import (
+    INFLUXDB,
+    VICTORIA_METRICS,
+    influx_count,
+    influxdb,
+    missing,
+    victoria_count,
+    victoria_metrics,
 )
-from bench.store_peers import influx_count, influxdb, victoria_count, victoria_metrics
 from bench.workload import Workload, side_by_side
 
 CONNECTIONS = 8
@@ -38,6 +49,10 @@ class StorePeer:
     ``repeats``: it keeps a reading that is sent twice as two.
     """
 
+    name: str
+    program: str
+    written_by: str
+    durability: Durability
     run: Callable[..., AbstractContextManager[Peer]]
     encode: Callable[..., bytes]
     request: Callable[[bytes], bytes]
@@ -46,9 +61,21 @@ class StorePeer:
 
 
 INFLUXDB_PEER = StorePeer(
-    influxdb, line_protocol, post_lines, lambda port, _: influx_count(port), repeats=False
+    "InfluxDB",
+    INFLUXDB,
+    "/write",
+    Durability.FSYNC,
+    influxdb,
+    line_protocol,
+    post_lines,
+    lambda port, _: influx_count(port),
+    repeats=False,
 )
 VICTORIA_PEER = StorePeer(
+    "VictoriaMetrics",
+    VICTORIA_METRICS,
+    "import",
+    Durability.BUFFERED,
     victoria_metrics,
     import_lines,
     post_import,
@@ -80,15 +107,8 @@ class StoreIntake:
 
     def station(self) -> Measurement:
         name = f"{self._name}-station"
-        data_dir = self._plan.copy_template(name)
-        stored_before = count_stored(data_dir)
-        with running_station(
-            data_dir, command=self._plan.station_command, log=self._plan.log(name)
-        ) as station:
+        with self._plan.station_storing(self._workload.new_readings, name=name) as station:
             result = self._load(station.http_port, self._spool, station.process.pid)
-        demand_success(result, self._measured)
-        demand_stored(data_dir, expected=stored_before + self._workload.new_readings)
-        self._plan.discard(name)
         return measurement(result.per_s * self._batch, result)
 
     def peer(self) -> Measurement:
@@ -96,35 +116,50 @@ class StoreIntake:
         directory = self._plan.copy(self._peer_template, name)
         with self._peer.run(directory, log=self._plan.log(name)) as peer:
             result = self._load(peer.port, self._peer_spool, peer.process.pid)
-            demand_success(result, self._measured)
             held = self._peer_stored + readings_held(self._peer, self._workload)
             demand_held(self._peer, peer.port, base_s=self._workload.base_s, expected=held)
         self._plan.discard(name)
         return measurement(result.per_s * self._batch, result)
 
     @property
-    def _measured(self) -> int:
-        return len(self._workload) - DEVICES
-
-    @property
     def _peer_template(self) -> Path:
         return self._plan.work_dir / f"{self._name}-peer-template"
 
     def _load(self, port: int, spool: Path, server_pid: int) -> HttpLoadResult:
-        return run_task(
-            "bench.http_load",
+        return send_all(
             HttpLoadSpec(
                 port=port,
                 spool=str(spool),
                 connections=CONNECTIONS,
                 warm_up=DEVICES,
-                messages=self._measured,
+                messages=len(self._workload) - DEVICES,
                 duration_s=TIME_LIMIT_S,
                 server_pid=server_pid,
-            ),
-            result=HttpLoadResult,
-            core=load_core(),
+            )
         )
+
+
+def compare_intake(
+    plan: Plan, benchmark: str, peer: StorePeer, *, batch: int, bodies: int, target: Target
+) -> list[Finding]:
+    """Measure both in turns; nothing is found where the peer is not installed."""
+    if reason := missing(peer.program):
+        plan.skip(benchmark, peer.name, reason)
+        return []
+    intake = StoreIntake(plan, benchmark.lower(), batch=batch, bodies=bodies, peer=peer)
+    plan.say(f"{benchmark}: {plan.rounds} rounds of station, {peer.name}")
+    rounds = interleave(plan.rounds, {"station": intake.station, "peer": intake.peer})
+    theirs = Side(f"{peer.name} {peer.written_by}", peer.durability, "readings/s", rounds["peer"])
+    return [
+        compare(
+            benchmark,
+            f"HTTP, {batch:,} readings a request, {CONNECTIONS} connections",
+            ours=Side("station", Durability.FSYNC, "readings/s", rounds["station"]),
+            peer=theirs,
+            target=target,
+            notes=[describe_cpu(theirs), f"without rules; {peer.name} without authentication"],
+        )
+    ]
 
 
 def preload(plan: Plan, peer: StorePeer, directory: Path) -> int:
@@ -136,19 +171,15 @@ def preload(plan: Plan, peer: StorePeer, directory: Path) -> int:
     messages = write_spool(spool, peer_requests(peer, stored))
     held = readings_held(peer, stored)
     with peer.run(directory, log=plan.log(directory.name)) as running:
-        result = run_task(
-            "bench.http_load",
+        send_all(
             HttpLoadSpec(
                 port=running.port,
                 spool=str(spool),
                 connections=CONNECTIONS,
                 messages=messages,
                 duration_s=PRELOAD_TIME_LIMIT_S,
-            ),
-            result=HttpLoadResult,
-            core=load_core(),
+            )
         )
-        demand_success(result, messages)
         demand_held(peer, running.port, base_s=stored.base_s, expected=held)
     spool.unlink()
     return held

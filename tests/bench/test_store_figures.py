@@ -5,12 +5,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from bench.data import SENSORS, Reading
 from bench.encoding import body_json
 from bench.p08_disk import Space, directory_bytes, file_space
 from bench.p11_growth import BYTES_FREE_MIN, disk_lack, span_us
-from bench.p18_memory import BATCH_READINGS, batch, growth_percent
+from bench.p18_memory import BATCH_READINGS, batch, growth_percent, wanted_duration_s
+from bench.plan import Plan
 from bench.processes import ProcessFailedError
 from bench.raw_copy import batches
 from bench.spool import Spool, write_spool
@@ -71,6 +73,19 @@ def test_too_little_disk_is_said_with_both_sizes() -> None:
 )
 def test_growth_is_that_of_a_line_behind_the_settling(samples: list[float], percent: float) -> None:
     assert growth_percent(samples) == pytest.approx(percent)
+
+
+@pytest.mark.parametrize("wanted", ["14", "601", "ten", ""])
+def test_a_load_that_is_too_short_to_tell_or_outlasts_the_data_is_refused(
+    wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(tmp_path, (), quick=True, rounds=1, console=Console())
+    monkeypatch.setenv("BENCH_MEMORY_S", "15")
+    assert wanted_duration_s(plan) == 15
+
+    monkeypatch.setenv("BENCH_MEMORY_S", wanted)
+    with pytest.raises(ProcessFailedError, match="from 15 to 600"):
+        wanted_duration_s(plan)
 
 
 def test_a_steady_batch_has_each_sensor_once_a_second() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -276,39 +276,35 @@ async def test_a_postgresql_that_is_not_there_is_busy(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_a_postgresql_connection_that_was_ended_is_busy_then_new(
-    own_postgresql_url: str, tmp_path: Path
+async def end_postgresql_connection(database: Database, session: AsyncSession) -> None:
+    backend = await session.scalar(text("SELECT pg_backend_pid()"))
+    async with database.transaction() as other:
+        await other.execute(text(f"SELECT pg_terminate_backend({int(backend or 0)})"))
+
+
+async def end_mariadb_connection(_database: Database, session: AsyncSession) -> None:
+    await on_mariadb(f"KILL {await session.scalar(text('SELECT CONNECTION_ID()'))}")
+
+
+@pytest.mark.parametrize(
+    ("own_url", "end_connection"),
+    [
+        ("own_postgresql_url", end_postgresql_connection),
+        ("own_mariadb_url", end_mariadb_connection),
+    ],
+)
+async def test_a_connection_that_was_ended_is_busy_then_new(
+    own_url: str,
+    end_connection: Callable[[Database, AsyncSession], Awaitable[None]],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
-    url = database_url(own_postgresql_url, data_dir=tmp_path)
+    url = database_url(request.getfixturevalue(own_url), data_dir=tmp_path)
     database = Database(create_engines(url, DatabaseSettings()), lambda _event: None)
 
     async def lose_the_connection() -> None:
         async with database.transaction() as session:
-            backend = await session.scalar(text("SELECT pg_backend_pid()"))
-            async with database.transaction() as other:
-                await other.execute(text(f"SELECT pg_terminate_backend({int(backend or 0)})"))
-            await session.execute(text("SELECT 1"))
-
-    with pytest.raises(Busy):
-        await lose_the_connection()
-
-    async def answers() -> bool:
-        await database.ping()
-        return True
-
-    await wait_until(answers)
-    await database.close()
-
-
-async def test_a_mariadb_connection_that_was_ended_is_busy_then_new(
-    own_mariadb_url: str, tmp_path: Path
-) -> None:
-    url = database_url(own_mariadb_url, data_dir=tmp_path)
-    database = Database(create_engines(url, DatabaseSettings()), lambda _event: None)
-
-    async def lose_the_connection() -> None:
-        async with database.transaction() as session:
-            await on_mariadb(f"KILL {await session.scalar(text('SELECT CONNECTION_ID()'))}")
+            await end_connection(database, session)
             await session.execute(text("SELECT 1"))
 
     with pytest.raises(Busy):

@@ -12,7 +12,7 @@ import pytest
 
 from fieldstation.core.clock import SystemClock
 from fieldstation.core.errors import Busy, TooLarge
-from fieldstation.domains.telemetry.ports import Outcome, SeriesKey, Variant
+from fieldstation.domains.telemetry.ports import Outcome, SeriesKey
 from fieldstation.domains.telemetry.store import mariadb_connections
 from fieldstation.domains.telemetry.store.mariadb import MariadbReadingStore
 from fieldstation.domains.telemetry.store.steps import Query, Steps
@@ -54,20 +54,6 @@ async def distant(name: str, proxy: LossyProxy) -> AsyncIterator[MariadbReadingS
     assert isinstance(store, MariadbReadingStore)
     yield store
     await store.close()
-
-
-async def test_two_nodes_create_one_series_and_one_variant(database: ReadingDatabase) -> None:
-    stores = [await database.open(f"node-{at}") for at in range(4)]
-    keys = [SeriesKey("org", "device", "light", f"s{at}") for at in range(50)]
-
-    found = await asyncio.gather(*(store.resolve_series(keys) for store in stores))
-
-    assert all(rows == found[0] for rows in found)
-    variants = [Variant(str(at), None, "mqtt") for at in range(5)]
-    wanted = [(row.id, variant) for row in found[0] for variant in variants]
-    numbers = await asyncio.gather(*(store.resolve_variants(wanted) for store in stores))
-    assert all(one == numbers[0] for one in numbers)
-    assert sorted(set(numbers[0])) == list(range(5))
 
 
 async def test_names_that_differ_in_case_accents_or_spaces_are_other_series(

@@ -14,7 +14,7 @@ import pytest
 
 from fieldstation.core.clock import SystemClock
 from fieldstation.core.errors import Busy
-from fieldstation.domains.telemetry.ports import Outcome, SeriesKey, Variant
+from fieldstation.domains.telemetry.ports import Outcome
 from fieldstation.domains.telemetry.store.postgresql import PostgresqlReadingStore
 from fieldstation.domains.telemetry.store.postgresql_commits import CHANNEL
 from fieldstation.domains.telemetry.store.postgresql_connections import TOGETHER
@@ -87,20 +87,6 @@ async def test_two_nodes_with_the_same_readings_store_each_once(
         for row in rows_of(batch.readings)
     ]
     assert sorted(logged) == sorted(accepted)
-
-
-async def test_two_nodes_create_one_series_and_one_variant(database: ReadingDatabase) -> None:
-    stores = [await database.open(f"node-{at}") for at in range(4)]
-    keys = [SeriesKey("org", "device", "light", f"s{at}") for at in range(50)]
-
-    found = await asyncio.gather(*(store.resolve_series(keys) for store in stores))
-
-    assert all(rows == found[0] for rows in found)
-    variants = [Variant(str(at), None, "mqtt") for at in range(5)]
-    wanted = [(row.id, variant) for row in found[0] for variant in variants]
-    numbers = await asyncio.gather(*(store.resolve_variants(wanted) for store in stores))
-    assert all(one == numbers[0] for one in numbers)
-    assert sorted(set(numbers[0])) == list(range(5))
 
 
 async def test_ended_session_is_replaced(database: ReadingDatabase) -> None:

@@ -9,7 +9,13 @@ import asyncpg
 import pytest
 
 from fieldstation.core.errors import Busy
-from fieldstation.domains.telemetry.ports import FLAG_ANOMALY, Outcome, SeriesRow
+from fieldstation.domains.telemetry.ports import (
+    FLAG_ANOMALY,
+    Outcome,
+    SeriesKey,
+    SeriesRow,
+    Variant,
+)
 from fieldstation.domains.telemetry.store import flushing
 from fieldstation.domains.telemetry.store.recent import PARTS_PER_SIZE_MAX
 from tests.contracts.reading_databases import (
@@ -68,6 +74,20 @@ async def chunks_in(database: ReadingDatabase) -> int:
         return int(await connection.fetchval(counted))
     finally:
         await connection.close()
+
+
+async def test_two_nodes_create_one_series_and_one_variant(database: ReadingDatabase) -> None:
+    stores = [await database.open(f"node-{at}") for at in range(4)]
+    keys = [SeriesKey("org", "device", "light", f"s{at}") for at in range(50)]
+
+    found = await asyncio.gather(*(store.resolve_series(keys) for store in stores))
+
+    assert all(rows == found[0] for rows in found)
+    variants = [Variant(str(at), None, "mqtt") for at in range(5)]
+    wanted = [(row.id, variant) for row in found[0] for variant in variants]
+    numbers = await asyncio.gather(*(store.resolve_variants(wanted) for store in stores))
+    assert all(one == numbers[0] for one in numbers)
+    assert sorted(set(numbers[0])) == list(range(5))
 
 
 async def test_unflushed_readings_are_in_the_other_nodes_next_page(nodes: Nodes) -> None:
