@@ -104,7 +104,7 @@ async def test_events_that_wait_for_redis_are_bounded(redis: RedisProcess) -> No
     for number in range(EVENTS_WAITING_MAX + 5):
         node.bus.publish(Opened(name=str(number)))
     other = Node(redis, "b")
-    async with connected(node, other):
+    async with connected(other), connected(node):
         await wait_until(lambda: f"{EVENTS_WAITING_MAX + 4}" in other.heard)
         assert other.heard[0] >= "5"
         assert len(other.heard) <= EVENTS_WAITING_MAX

@@ -69,7 +69,7 @@ def test_the_tour_works_as_written(demo: dict[str, str]) -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     said = re.split(r"=== \d+\n", run.stdout)[1:]
-    _, this_host, _, sent, asked, taken, live, refused = said
+    _, this_host, _, sent, asked, taken, kept, live, refused = said
     assert '"sensor_type":"cpu_usage"' in this_host
     assert sent.startswith('{"accepted":1,"duplicates":0,"rejected":[]}')
     assert asked.count('"sensor_type":"temperature"') >= 3
@@ -77,6 +77,8 @@ def test_the_tour_works_as_written(demo: dict[str, str]) -> None:
     assert asked.count('"value":1013.2') >= 1
     assert taken.startswith("id,timestamp,device_id,sensor_type,sensor_id,value,unit,origin,")
     assert ",temperature,temperature,21.5,°C,," in taken
+    assert '"raw_days":30' in kept
+    assert '"rules":[]' in kept
     assert '"sensor_type":"light"' in live
     assert '"value":740.0' in live
     assert '"error":"malformed"' in refused

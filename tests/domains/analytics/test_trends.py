@@ -3,7 +3,6 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -52,7 +51,7 @@ def told(
 
 
 def earlier(*values: float) -> Bucket:
-    return replace(bucket(0, *values), start_us=0)
+    return msgspec.structs.replace(bucket(0, *values), start_us=0)
 
 
 def bucket(day: int, *values: float, series_id: int = 1) -> Bucket:

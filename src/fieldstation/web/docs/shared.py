@@ -5,6 +5,7 @@ from typing import Any
 
 PATH_PARAMETERS = {
     "device_id": ("The device's id.", "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a20"),
+    "group_id": ("The group's id.", "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a50"),
     "export_id": ("The export's id.", "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a40"),
     "key_id": ("The key's id, as lists show it.", "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a10"),
     "organization_id": ("The organization's id.", "0198c0de-7a3b-7c11-9b51-3f5a6f2f6a02"),
