@@ -117,7 +117,8 @@ async def test_what_was_measured_is_kept_for_ten_minutes(field: Field, tmp_path:
     listed = field.store.listed
 
     field.clock.advance(MEASURED_FOR_S - 1)
-    assert await forecast(node, ours) == first
+    again = await forecast(node, ours)  # what is free on the disk is looked at each time
+    assert again.model_copy(update={"disk": None}) == first.model_copy(update={"disk": None})
     assert field.store.listed == listed
     field.clock.advance(2)
     assert (await forecast(node, ours)).measured_at > first.measured_at
