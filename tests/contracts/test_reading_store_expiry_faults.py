@@ -321,7 +321,7 @@ def ask_for_a_shape(store: ReadingStoreUnderTest, series: Sequence[SeriesRow]) -
     return shapes.shapes(store._dialect, (), series, **FOREVER, points_max=10_000)  # noqa: SLF001
 
 
-@pytest.mark.parametrize("state", ["rolled up", "with marks", "rolled up a day"])
+@pytest.mark.parametrize("state", ["rolled up", "with marks", "rolled up a day", "not rolled up"])
 @pytest.mark.parametrize(
     "question", [ask_for_hours, ask_for_days, ask_for_statistics, ask_for_a_shape]
 )

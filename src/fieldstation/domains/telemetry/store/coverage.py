@@ -11,6 +11,7 @@ there are goes with the next deletion.
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -43,14 +44,19 @@ class Region(NamedTuple):
     start_us: int
     end_us: int
 
+    @property
+    def is_short(self) -> bool:
+        """Tell whether it is shorter than a day: readings are kept for a day at least."""
+        return self.end_us - self.start_us < DAY * US_PER_HOUR
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
     """What rollups tell of a period, by hours and by days that do not overlap, the rest of it, the
     sketches of the days by ``(series_id, day)`` and the floors of those series that have one.
 
-    ``is_certain``: no whole span before the watermark is to be read, so that no deletion can take
-    away meanwhile what rollups would have told.
+    ``is_certain``: no whole span before the watermark is to be read, nor a day behind it, so that
+    no deletion can take away meanwhile what rollups would tell by then.
     """
 
     lines: Partials
@@ -116,11 +122,31 @@ def covered(
     Cost: one search for the watermark, then one statement: per series and stretch a search and a
     row for each day (by hours) or each 32 days (by days), and two more searches a series.
     """
-    series_ids, start_us, end_us = everything
     before = yield from rollups.watermark(dialect)
+    work = partial(_covered, dialect, parts, everything, widths=widths, sketches=sketches)
+    coverage = yield from work(before=before)
+    if max(coverage.floors.values(), default=0) > before:
+        # Rolled up and deleted since the watermark was read.
+        coverage = yield from work(before=(yield from rollups.watermark(dialect)))
+    return coverage
+
+
+def _covered(
+    dialect: Dialect,
+    parts: Sequence[Part],
+    everything: Region,
+    *,
+    before: int,
+    widths: Collection[int],
+    sketches: bool,
+) -> Steps[Coverage]:
+    series_ids, start_us, end_us = everything
     told = stretches(start_us, end_us, before, widths)
     if not told:
-        return unaided(everything)
+        if everything.is_short:
+            return unaided(everything)
+        floors = yield from floors_of(dialect, series_ids)
+        return Coverage(nothing(), [everything], {}, floors, is_certain=False)
     first, behind = told[0].first, told[-1].behind
     stored = yield from rollups.stored_blocks(
         dialect,
@@ -129,10 +155,6 @@ def covered(
         marked=(first, behind - 1),
         sketches=sketches,
     )
-    if max(stored.floors.values(), default=0) > before:
-        # Rolled up and deleted since the watermark was read.
-        again = covered(dialect, parts, everything, widths=widths, sketches=sketches)
-        return (yield from again)
     unsure = stored.stale | _in_memory(parts, series_ids, first, behind)
     open_spans = {
         (series_id, *stretch.span(hour))
@@ -146,12 +168,13 @@ def covered(
         *_open_regions(open_spans),
         Region(series_ids, behind * US_PER_HOUR, end_us),
     ]
+    kept = [*_kept(regions, stored.floors)]
     return Coverage(
         lines,
-        [*_kept(regions, stored.floors)],
+        kept,
         _sketches_by_day(stored.sketches),
         stored.floors,
-        is_certain=not open_spans,
+        is_certain=not open_spans and all(region.is_short for region in kept),
     )
 
 
