@@ -7,7 +7,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -62,9 +62,11 @@ class OwnPostgresql:
         server = psutil.Process(self._process.pid)
         whole = [server, *server.children(recursive=True)]
         for process in whole:
-            process.suspend()  # so that none of them sees another one die
+            with suppress(psutil.NoSuchProcess):  # one whose client has just left
+                process.suspend()  # so that none of them sees another one die
         for process in whole:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.wait()
         psutil.wait_procs(whole)
         self._process = None

@@ -25,8 +25,9 @@ from tests.wait_until import wait_until
 pytestmark = pytest.mark.anyio
 
 DAYS = 10
-TABLES = ("chunk", "sealed", "rollup")
-"""Readings before they leave their chunks, and in between; rollups before they are written."""
+TABLES = ("rollup", "chunk", "sealed")
+"""Rollups before they are written, of which there is one slice only; readings before they leave
+their chunks, and in between."""
 REFUSALS = 40
 """A sender tries again every 50 ms or so: the server is away for some seconds."""
 Fault = Callable[[Victim, OwnPostgresql], Awaitable[None]]
