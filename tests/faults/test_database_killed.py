@@ -73,19 +73,21 @@ async def until_refused(found: Victim) -> None:
 
 
 async def kill_at_each(found: Victim, server: OwnPostgresql) -> None:
-    for table in TABLES:
-        await until_everybody_sent(found)
+    await until_everybody_sent(found)
+    for table in TABLES:  # the next one at once, while there is something left to move
         async with caught_at(server.url, table):
             await asyncio.to_thread(server.kill)
         await until_refused(found)
         await asyncio.to_thread(server.start)
+    await until_everybody_sent(found)
 
 
 async def terminate_at_each(found: Victim, server: OwnPostgresql) -> None:
+    await until_everybody_sent(found)
     for table in TABLES:
-        await until_everybody_sent(found)
         async with caught_at(server.url, table) as (connection, pid):
             assert await connection.fetchval(f"SELECT pg_terminate_backend({pid})")
+    await until_everybody_sent(found)
 
 
 @pytest.mark.parametrize("fault", [kill_at_each, terminate_at_each])
